@@ -1,0 +1,2 @@
+run:
+	go run ./cmd/edge demo

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"edge/config"
+	"edge/proxy"
+	"edge/rules"
+	edgetls "edge/tls"
+	"edge/waf"
+)
+
+// loaded is everything the operator wrote, read, checked and compiled.
+type loaded struct {
+	config   *config.Config
+	certs    *edgetls.Manager
+	snapshot *proxy.Snapshot
+}
+
+// load reads the configuration at path and all it refers to. Its error joins
+// everything that is wrong, wherever it is.
+func load(path string, engines *waf.Engines, generation uint64) (*loaded, error) {
+	c, err := config.Load(path)
+	if err != nil {
+		return nil, withCode{exitConfig, err}
+	}
+	var errs []error
+	sets := map[string]rules.Set{}
+	for _, a := range c.Apps {
+		if sets[a.Name], err = rules.Load(a.Rules); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	certs, err := edgetls.Load(c.TLS.Files)
+	errs = append(errs, err)
+	if err == nil {
+		errs = append(errs, uncovered(path, c, certs))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, withCode{exitConfig, err}
+	}
+	snap, err := proxy.Compile(c, sets, engines, generation)
+	if err != nil {
+		return nil, withCode{exitConfig, err}
+	}
+	return &loaded{c, certs, snap}, nil
+}
+
+// uncovered names the hosts that no certificate is for.
+func uncovered(path string, c *config.Config, certs *edgetls.Manager) error {
+	var errs []error
+	for _, a := range c.Apps {
+		for _, h := range a.Hosts {
+			if !certs.Covers(h) {
+				errs = append(errs, fmt.Errorf("%s: app %q: no certificate in tls.files is for %s", path, a.Name, h))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}

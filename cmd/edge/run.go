@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/term"
+
+	"edge/blocklog"
+	"edge/listen"
+	"edge/proxy"
+	"edge/ratelimit"
+	"edge/waf"
+)
+
+const (
+	// drainTimeout is how long requests under way may take once the edge is told to stop.
+	drainTimeout = 20 * time.Second
+	// limitBuckets is how many rate limit buckets are remembered, some 100 MB when all are used.
+	limitBuckets = 250_000
+)
+
+func runCommand() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Serve until told to stop",
+		Long: `Serve the applications of the configuration until SIGINT or SIGTERM, then finish
+the requests under way (20 s at most) and exit.`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return run(cmd.Context(), path, newLogger(os.Stderr), nil)
+		},
+	}
+	cmd.Flags().StringVarP(&path, "config", "c", defaultConfig, "the configuration")
+	return cmd
+}
+
+// run is the edge: it builds the house from the configuration at path, serves
+// until ctx ends, and leaves nothing unfinished. ready, if not nil, is called
+// once connections are accepted.
+func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr net.Addr)) (err error) {
+	engines := &waf.Engines{}
+	l, err := load(path, engines, 1)
+	if err != nil {
+		return err
+	}
+	defer l.snapshot.Close()
+
+	records, err := blocklog.Open(l.config.State.LogDir(), logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, records.Close()) }()
+
+	limits := ratelimit.NewMemory(limitBuckets)
+	edge := proxy.New(l.snapshot, limits, records, logger)
+
+	server, err := listen.New(edge, l.certs.Config(), logger)
+	if err != nil {
+		return err
+	}
+	socket, err := net.Listen("tcp", l.config.Listen.HTTPS)
+	if err != nil {
+		return fmt.Errorf("listen.https: %w", err)
+	}
+	serving := make(chan error, 1)
+	go func() { serving <- server.Serve(socket) }()
+	logger.Info("serving",
+		zap.Stringer("https", socket.Addr()), zap.Int("apps", len(l.config.Apps)), zap.Int("engines", engines.Len()),
+		zap.String("records", l.config.State.LogDir()), zap.Time("certificates_until", l.certs.Expires()))
+	if ready != nil {
+		ready(socket.Addr())
+	}
+
+	<-ctx.Done()
+	logger.Info("stopping", zap.Duration("at_most", drainTimeout))
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	return errors.Join(socket.Close(), server.Shutdown(drain), <-serving)
+}
+
+// newLogger writes lines for people to a terminal and JSON to anything else.
+func newLogger(to *os.File) *zap.Logger {
+	level := zap.InfoLevel
+	if !term.IsTerminal(int(to.Fd())) {
+		c := zap.NewProductionEncoderConfig()
+		c.TimeKey, c.EncodeTime = "@timestamp", zapcore.RFC3339NanoTimeEncoder
+		return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(c), zapcore.Lock(to), level))
+	}
+	c := zap.NewDevelopmentEncoderConfig()
+	c.EncodeLevel = zapcore.CapitalColorLevelEncoder
+	c.EncodeTime = zapcore.TimeEncoderOfLayout(time.TimeOnly)
+	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(c), zapcore.Lock(to), level))
+}

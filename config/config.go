@@ -1,0 +1,210 @@
+// Package config is what the operator wrote about the machine and the sites:
+// edge.yaml. It owns the schema, the strict loading and the defaults. What the
+// operator wrote about traffic is in package rules.
+//
+// A loaded Config is complete and checked: every default is filled in, every
+// relative path is resolved against the file's own directory, and everything
+// that can be judged without touching the network or another file has been.
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"edge/internal/strictyaml"
+)
+
+// Config is one edge.yaml.
+type Config struct {
+	Listen Listen `yaml:"listen"`
+	TLS    TLS    `yaml:"tls"`
+	State  State  `yaml:"state"`
+	Log    Log    `yaml:"log"`
+	Apps   []App  `yaml:"apps"`
+}
+
+// Listen is where the edge accepts connections.
+type Listen struct {
+	// HTTPS is the address that speaks TLS, HTTP/1.1 and HTTP/2. Default ":443".
+	HTTPS string `yaml:"https"`
+}
+
+// TLS says where certificates come from.
+type TLS struct {
+	// Files are certificate and key pairs in PEM. Every host of every app must
+	// be covered by one.
+	Files []CertFile `yaml:"files"`
+}
+
+// CertFile is one certificate, its chain behind it, and its private key, which
+// nobody but its owner and group may read.
+type CertFile struct {
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+// State is what must survive a restart.
+type State struct {
+	// Dir holds logs and, later, everything else that is kept. It is made with
+	// mode 0750 if it is not there. Default "/var/lib/edge".
+	Dir string `yaml:"dir"`
+}
+
+// LogDir is where the block log and the access log are.
+func (s State) LogDir() string { return filepath.Join(s.Dir, "log") }
+
+// Log is about records.
+type Log struct {
+	// Redact names fields that are never recorded, beside passwords, tokens and
+	// cookies, which never are. Part of a name is enough: "iban" covers
+	// "employee_iban".
+	Redact []string `yaml:"redact"`
+}
+
+// App is one application behind the edge.
+type App struct {
+	// Name identifies the app in records and commands: letters, digits, "-".
+	Name string `yaml:"name"`
+	// Hosts are exact names, or "*.name" for everything below a name, at any
+	// depth. An exact name wins over a wildcard, a longer wildcard over a
+	// shorter one.
+	Hosts []string `yaml:"hosts"`
+	// Tenant says how the customer company behind a request is found.
+	Tenant Tenant `yaml:"tenant"`
+	// Upstream is where the application is.
+	Upstream Upstream `yaml:"upstream"`
+	// Rules are rules files, in order; a later one overrides an earlier one.
+	// Without any, the WAF blocks at paranoia level 1.
+	Rules []string `yaml:"rules"`
+	// MaxBody is the largest request body, in bytes or with a unit (512KiB,
+	// 1MiB). A larger one is answered with 413. Default 1MiB.
+	MaxBody Size `yaml:"max_body"`
+}
+
+// Tenant finds the tenant of a request: the label in front of the name a
+// wildcard host stands for, "acme" in acme.hr.example.com for "*.hr.example.com".
+type Tenant struct {
+	// Known are the tenants there are. Every other name is recorded and counted
+	// as "other", because clients choose the names they send. Empty: all are other.
+	Known []string `yaml:"known"`
+}
+
+// Upstream is what an app is proxied to: the URL of a server, http://host:port.
+type Upstream struct{ URL *url.URL }
+
+// UnmarshalText reads the URL.
+func (u *Upstream) UnmarshalText(text []byte) (err error) {
+	u.URL, err = url.Parse(string(text))
+	if err != nil || u.URL.Scheme != "http" || u.URL.Hostname() == "" || u.URL.User != nil ||
+		u.URL.RawQuery != "" || strings.Trim(u.URL.Path, "/") != "" {
+		return fmt.Errorf("%q is no server; write http://host:port", text)
+	}
+	return nil
+}
+
+// Load reads, completes and checks the file at path. Its error joins every
+// fault found, each with file, line and column.
+func Load(path string) (*Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	c := &Config{
+		Listen: Listen{HTTPS: ":443"},
+		State:  State{Dir: "/var/lib/edge"},
+	}
+	doc := strictyaml.Parse(path, data)
+	doc.Decode(c)
+	if doc.OK() { // meaning is only worth judging where the shape is right
+		c.complete(filepath.Dir(path))
+		c.check(doc)
+	}
+	return c, doc.Err()
+}
+
+func (c *Config) complete(dir string) {
+	resolve := func(p *string) {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	resolve(&c.State.Dir)
+	for i := range c.TLS.Files {
+		resolve(&c.TLS.Files[i].Cert)
+		resolve(&c.TLS.Files[i].Key)
+	}
+	for i := range c.Apps {
+		a := &c.Apps[i]
+		if a.MaxBody == 0 {
+			a.MaxBody = 1 << 20
+		}
+		for j := range a.Rules {
+			resolve(&a.Rules[j])
+		}
+	}
+}
+
+func (c *Config) check(doc *strictyaml.Document) {
+	if _, _, err := net.SplitHostPort(c.Listen.HTTPS); err != nil {
+		doc.Faultf("listen.https", "listen.https: %q is not an address; write host:port, or :443 for every address", c.Listen.HTTPS)
+	}
+	if len(c.TLS.Files) == 0 {
+		doc.Faultf("tls.files", "tls.files: no certificate; name one with cert: and key:")
+	}
+	for i, f := range c.TLS.Files {
+		if f.Cert == "" || f.Key == "" {
+			doc.Faultf(fmt.Sprintf("tls.files[%d]", i), "tls.files: a certificate needs both cert: and key:")
+		}
+	}
+	if len(c.Apps) == 0 {
+		doc.Faultf("apps", "apps: there is no application to serve")
+	}
+	names, hosts := map[string]bool{}, map[string]string{}
+	for i := range c.Apps {
+		c.Apps[i].check(doc, fmt.Sprintf("apps[%d]", i), names, hosts)
+	}
+}
+
+var (
+	nameForm = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,62})$`)
+	hostForm = regexp.MustCompile(`^(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$`)
+)
+
+func (a *App) check(doc *strictyaml.Document, path string, names map[string]bool, hosts map[string]string) {
+	if !nameForm.MatchString(a.Name) {
+		doc.Faultf(path+".name", "name: %q is no name; use a-z, 0-9 and -, at most 63", a.Name)
+	}
+	if names[a.Name] {
+		doc.Faultf(path+".name", "name: there are two apps called %q", a.Name)
+	}
+	names[a.Name] = true
+	if len(a.Hosts) == 0 {
+		doc.Faultf(path+".hosts", "hosts: app %q answers to no host", a.Name)
+	}
+	for j, h := range a.Hosts {
+		at := fmt.Sprintf("%s.hosts[%d]", path, j)
+		h = strings.ToLower(strings.TrimSuffix(h, "."))
+		a.Hosts[j] = h
+		if !hostForm.MatchString(h) || len(h) > 253 || net.ParseIP(h) != nil {
+			doc.Faultf(at, "hosts: %q is no host name; write a name such as hr.example.com or *.hr.example.com", h)
+		}
+		if other, taken := hosts[h]; taken {
+			doc.Faultf(at, "hosts: %q already belongs to app %q", h, other)
+		}
+		hosts[h] = a.Name
+	}
+	for j, t := range a.Tenant.Known {
+		if !nameForm.MatchString(t) || slices.Contains(a.Tenant.Known[:j], t) {
+			doc.Faultf(fmt.Sprintf("%s.tenant.known[%d]", path, j), "tenant.known: %q is no name, or is there twice", t)
+		}
+	}
+	if a.Upstream.URL == nil {
+		doc.Faultf(path, "upstream: app %q has none; write upstream: http://host:port", a.Name)
+	}
+}

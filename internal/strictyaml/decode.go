@@ -1,0 +1,178 @@
+package strictyaml
+
+import (
+	"encoding"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+)
+
+// Decode fills the struct v points to. Keys match `yaml:"name"` tags exactly.
+// A type with UnmarshalText takes any scalar, and may be a struct too, for
+// values that have a short form. A key that is left out leaves its field as it
+// was, an empty list gives an empty slice that is not nil, and a key with
+// nothing behind it is a fault, because its author meant something.
+func (d *Document) Decode(v any) {
+	if d.root != nil {
+		d.value(d.root, "", reflect.ValueOf(v).Elem())
+	}
+}
+
+func (d *Document) value(n ast.Node, path string, v reflect.Value) {
+	at := n.GetToken().Position
+	if _, known := d.places[path]; !known {
+		d.places[path] = at
+	}
+	if v.Kind() == reflect.Pointer {
+		v.Set(reflect.New(v.Type().Elem()))
+		v = v.Elem()
+	}
+	if s, ok := n.(ast.ScalarNode); ok {
+		d.scalar(s, path, v)
+		return
+	}
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		d.mapping(n.Values, path, v)
+	case *ast.MappingValueNode: // a mapping of one key
+		d.mapping([]*ast.MappingValueNode{n}, path, v)
+	case *ast.SequenceNode:
+		d.sequence(n, path, v)
+	default: // anchors, aliases, tags, merges
+		d.add(at, "%s: %s is not supported here; write the value out", label(path), strings.ToLower(n.Type().String()))
+	}
+}
+
+func (d *Document) mapping(pairs []*ast.MappingValueNode, path string, v reflect.Value) {
+	if v.Kind() != reflect.Struct {
+		d.add(pairs[0].Key.GetToken().Position, "%s: expected %s, found a mapping", label(path), expected(v.Type()))
+		return
+	}
+	names, fields := keys(v.Type())
+	for _, pair := range pairs {
+		tok := pair.Key.GetToken()
+		i := slices.Index(names, tok.Value)
+		if i < 0 {
+			d.add(tok.Position, "unknown key %q%s%s", tok.Value, in(path), didYouMean(tok.Value, names))
+			continue
+		}
+		child := join(path, tok.Value)
+		d.places[child] = tok.Position
+		d.value(pair.Value, child, v.Field(fields[i]))
+	}
+}
+
+func (d *Document) sequence(n *ast.SequenceNode, path string, v reflect.Value) {
+	if v.Kind() != reflect.Slice {
+		d.add(n.GetToken().Position, "%s: expected %s, found a list", label(path), expected(v.Type()))
+		return
+	}
+	v.Set(reflect.MakeSlice(v.Type(), len(n.Values), len(n.Values)))
+	for i, item := range n.Values {
+		d.value(item, fmt.Sprintf("%s[%d]", path, i), v.Index(i))
+	}
+}
+
+func (d *Document) scalar(n ast.ScalarNode, path string, v reflect.Value) {
+	at := n.GetToken().Position
+	fail := func(why string) { d.add(at, "%s: %s", label(path), why) }
+	if n.Type() == ast.NullType {
+		fail("has no value; remove the key, or write [] where an empty list is meant")
+		return
+	}
+	text := scalarText(n)
+	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		if err := u.UnmarshalText([]byte(text)); err != nil {
+			fail(err.Error())
+		}
+		return
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(text)
+	case reflect.Struct, reflect.Slice:
+		fail(fmt.Sprintf("expected %s, found %q", expected(v.Type()), text))
+	default: // numbers and booleans, which the library decodes with its own care
+		if err := yaml.NodeToValue(n, v.Addr().Interface()); err != nil {
+			fail(fmt.Sprintf("expected %s, found %q", expected(v.Type()), text))
+		}
+	}
+}
+
+// scalarText is a scalar as the author wrote it: a number keeps its digits, so
+// that `name: 007` is a name.
+func scalarText(n ast.ScalarNode) string {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value
+	case *ast.LiteralNode:
+		return n.Value.Value
+	}
+	return n.GetToken().Value
+}
+
+// keys lists the YAML names of a struct's fields beside their indexes.
+func keys(t reflect.Type) (names []string, fields []int) {
+	for i := range t.NumField() {
+		if name := t.Field(i).Tag.Get("yaml"); name != "" && name != "-" {
+			names, fields = append(names, name), append(fields, i)
+		}
+	}
+	return names, fields
+}
+
+func didYouMean(got string, known []string) string {
+	best, distance := "", 3 // two slips of the finger are a typo; more is another word
+	for _, k := range known {
+		if n := levenshtein.ComputeDistance(strings.ToLower(got), k); n < distance {
+			best, distance = k, n
+		}
+	}
+	if best != "" {
+		return fmt.Sprintf("; did you mean %q?", best)
+	}
+	return "; known here: " + strings.Join(known, ", ")
+}
+
+func expected(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Struct:
+		return "a mapping"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		return "text"
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	default:
+		return "a whole number"
+	}
+}
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+func label(path string) string {
+	if path == "" {
+		return "the document"
+	}
+	return path
+}
+
+func in(path string) string {
+	if path == "" {
+		return ""
+	}
+	return " in " + path
+}

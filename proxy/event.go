@@ -1,0 +1,44 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"strings"
+	"time"
+
+	"edge/blocklog"
+)
+
+// event is the facts of x, before any decision is written into them.
+func (x *exchange) event() blocklog.Event {
+	e := blocklog.Event{
+		Time:   x.started.UTC(),
+		Event:  blocklog.Meta{ID: x.id, Outcome: "success", Duration: time.Since(x.started)},
+		Client: blocklog.Client{Port: x.client.Port()},
+		HTTP: blocklog.HTTP{
+			Version:  strings.TrimPrefix(x.r.Proto, "HTTP/"),
+			Request:  blocklog.Request{Method: x.r.Method, Bytes: max(0, x.r.ContentLength)},
+			Response: blocklog.Response{Status: x.status},
+		},
+		URL:       blocklog.URL{Domain: x.host, Path: x.r.URL.Path, Query: blocklog.Query(x.r.URL.RawQuery)},
+		UserAgent: blocklog.Agent{Original: x.r.UserAgent()},
+		Edge:      blocklog.Edge{Tenant: x.tenant, Generation: x.snap.generation},
+		Error:     x.fault,
+	}
+	if x.client.IsValid() {
+		e.Client.IP = x.client.Addr().String()
+	}
+	if x.app != nil {
+		e.Edge.App = x.app.name
+	}
+	if n := len(x.decisions); n > 0 && x.decisions[n-1].Action != blocklog.Detect {
+		e.Event.Outcome = "failure"
+	}
+	if t := x.r.TLS; t != nil {
+		e.TLS = blocklog.TLS{
+			Version:    strings.TrimPrefix(tls.VersionName(t.Version), "TLS "),
+			Cipher:     tls.CipherSuiteName(t.CipherSuite),
+			ServerName: t.ServerName,
+		}
+	}
+	return e
+}

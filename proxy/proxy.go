@@ -1,0 +1,227 @@
+// Package proxy is the request path. Read this file top to bottom: a request
+// begins, passes the checks in order, is forwarded or refused, and is finished.
+//
+// A check returns a decision. It never writes to the client, never logs and
+// never calls the next one: [Server.refuse] is the only place that answers in
+// the edge's own name, [Server.finish] the only one that logs. What a check
+// needs to know of a room (the WAF, the limiter) it asks for and turns into a
+// decision here, so that every refusal the edge can give is in this file.
+//
+// No ResponseWriter is wrapped. WebSockets, event streams, 1xx answers and long
+// downloads are the reverse proxy's business and are left to it.
+package proxy
+
+import (
+	"fmt"
+	"log"
+	"net/http"
+	"net/netip"
+	"path"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"edge/blocklog"
+	"edge/ratelimit"
+	"edge/rules"
+	"edge/waf"
+)
+
+// check is a named step that may refuse a request.
+type check struct {
+	stage blocklog.Stage
+	run   func(*Server, *exchange) blocklog.Decision
+}
+
+// checks are all of them, in order: what the head alone can decide comes first,
+// because an address over its limit must not cost a regular expression.
+var checks = []check{
+	{blocklog.StageHost, (*Server).checkHost},
+	{blocklog.StageLimit, (*Server).checkLimits},
+	{blocklog.StageBody, (*Server).readBody},
+	{blocklog.StageWAF, (*Server).inspect},
+}
+
+// Server is the edge as an http.Handler. What it knows of policy is in its
+// current snapshot; what the world did is in the stores it was given.
+type Server struct {
+	current   atomic.Pointer[Snapshot]
+	limits    ratelimit.Store
+	log       *blocklog.Log
+	logger    *zap.Logger
+	transport http.RoundTripper
+	stdLog    *log.Logger // for the reverse proxy
+	checks    []check
+}
+
+// New returns a Server under the policy of snap.
+func New(snap *Snapshot, limits ratelimit.Store, records *blocklog.Log, logger *zap.Logger) *Server {
+	s := &Server{limits: limits, log: records, logger: logger, transport: newTransport(), stdLog: zap.NewStdLog(logger), checks: checks}
+	s.current.Store(snap)
+	return s
+}
+
+// exchange is one request and its answer.
+type exchange struct {
+	w http.ResponseWriter
+	r *http.Request
+
+	id      string
+	started time.Time
+	snap    *Snapshot // the policy that judges it, to the end
+	client  netip.AddrPort
+	host    string // canonical
+	app     *app   // nil where nobody answers to host
+	tenant  string
+	framing []string // the Transfer-Encoding the client used
+
+	body []byte           // held for inspection, in block mode
+	tee  *tee             // the copy of a body that flows by, in detect mode
+	tx   *waf.Transaction // nil before inspection and where the WAF is off
+
+	decisions []blocklog.Decision // all that did not pass, the last one final
+	status    int                 // what the client was or will be told; 0: nothing yet
+	fault     blocklog.Fault
+}
+
+// ServeHTTP takes a request along the path.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := s.begin(w, r)
+	defer s.finish(x)
+	for _, c := range s.checks {
+		d := c.run(s, x)
+		d.Stage = c.stage
+		switch d.Action {
+		case blocklog.Pass:
+		case blocklog.Detect:
+			x.decisions = append(x.decisions, d)
+		default:
+			s.refuse(x, d)
+			return
+		}
+	}
+	s.forward(x)
+}
+
+// begin pins the policy and finds out who is asking whom.
+func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.current.Load(), framing: r.TransferEncoding}
+	x.client = peer(r)
+	x.host = canonicalHost(r.Host)
+	x.app, x.tenant = x.snap.find(x.host)
+	r.Header.Del("Expect") // net/http has answered it
+	return x
+}
+
+// checkHost refuses what no app answers to. There is no default app.
+func (s *Server) checkHost(x *exchange) (pass blocklog.Decision) {
+	if x.app != nil {
+		return pass
+	}
+	return blocklog.Decision{
+		Action: blocklog.Deny, Reason: blocklog.ReasonUnknownHost, Status: http.StatusMisdirectedRequest,
+		Detail: fmt.Sprintf("no app answers to %q", x.host),
+	}
+}
+
+// checkLimits counts the request against every limit that is about it.
+func (s *Server) checkLimits(x *exchange) (pass blocklog.Decision) {
+	p := path.Clean("/" + x.r.URL.Path)
+	for _, l := range x.app.limits {
+		if !l.Match.Matches(x.r.Method, p) {
+			continue
+		}
+		policy := ratelimit.Limit{Rate: float64(l.Limit), Burst: l.Burst}
+		res, err := s.limits.Take(x.r.Context(), x.limitKey(l), policy, x.started)
+		if err == nil && res.Allowed {
+			continue
+		}
+		if err != nil { // a store that cannot count must not stop the day's work
+			s.logger.Error("rate limit not counted", zap.String("limit", l.Name), zap.Error(err))
+			continue
+		}
+		return blocklog.Decision{
+			Action: blocklog.Deny, Reason: blocklog.ReasonRateLimited, Status: http.StatusTooManyRequests,
+			RetryAfter: res.RetryAfter, Rule: blocklog.Rule{ID: l.Name},
+			Detail: fmt.Sprintf("more than %s", l.Limit),
+		}
+	}
+	return pass
+}
+
+// limitKey names the bucket of l that x draws from.
+func (x *exchange) limitKey(l rules.RateLimit) string {
+	key := x.app.name + "/" + l.Name
+	for _, k := range l.Key {
+		switch k {
+		case rules.Tenant:
+			key += "/" + x.tenant
+		case rules.Client:
+			key += "/" + clientKey(x.client.Addr())
+		}
+	}
+	return key
+}
+
+// inspect lets the WAF judge the request: at once, or, when the mode is detect
+// and a body flows by, when the answer comes and the body has been seen.
+func (s *Server) inspect(x *exchange) (pass blocklog.Decision) {
+	if x.app.waf == nil || x.tee != nil {
+		return pass
+	}
+	return x.judge(x.body)
+}
+
+// forward sends the request to the application and its answer to the client.
+func (s *Server) forward(x *exchange) { s.reverseProxy(x).ServeHTTP(x.w, x.r) }
+
+// refuse answers in the edge's name.
+func (s *Server) refuse(x *exchange, d blocklog.Decision) {
+	x.decisions = append(x.decisions, d)
+	x.status = d.Status
+	respond(x.w, x.r, x.id, d)
+}
+
+// finish runs on every way out, panics included. It writes what was decided, and
+// the access line.
+func (s *Server) finish(x *exchange) {
+	begun := x.status != 0
+	p := recover()
+	if p != nil {
+		s.recovered(x, p)
+	}
+	x.endInspection()
+	e := x.event()
+	for _, d := range x.decisions {
+		if e.Apply(d); d.Reason != blocklog.ReasonClientGone {
+			s.log.Block(e)
+		}
+	}
+	s.log.Access(e)
+	if p != nil && begun {
+		panic(http.ErrAbortHandler) // so that an answer that broke off also looks like it
+	}
+}
+
+// recovered deals with a panic: a broken-off answer, which the reverse proxy
+// reports this way, or a fault of ours. A client that has not been told anything
+// yet is told that.
+func (s *Server) recovered(x *exchange, p any) {
+	d := blocklog.Decision{Action: blocklog.Fail, Stage: blocklog.StageInternal, Reason: blocklog.ReasonPanic, Status: http.StatusInternalServerError}
+	if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so, too
+		d.Stage, d.Reason, d.Detail = blocklog.StageUpstream, blocklog.ReasonUpstream, "the answer broke off"
+		if x.r.Context().Err() != nil {
+			d.Reason, d.Detail = blocklog.ReasonClientGone, "the client left before the answer was through"
+		}
+	} else {
+		x.fault = blocklog.Fault{Message: x.snap.redact.Text(fmt.Sprint(p)), Stack: string(debug.Stack())}
+		s.logger.Error("panic while serving a request", zap.String("id", x.id), zap.String("panic", x.fault.Message))
+	}
+	if x.status != 0 {
+		x.decisions = append(x.decisions, d)
+		return
+	}
+	s.refuse(x, d)
+}

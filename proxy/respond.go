@@ -1,0 +1,74 @@
+package proxy
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"html/template"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"edge/blocklog"
+)
+
+//go:embed refused.html
+var pageSource string
+
+var page = template.Must(template.New("refused").Parse(pageSource))
+
+// What a refused client is told, by status. It says what they can do, and
+// nothing of rules or machines: that is in the record of the same id.
+var texts = map[int]string{
+	http.StatusBadRequest:            "The request was incomplete or could not be understood.",
+	http.StatusForbidden:             "This request was stopped because it looks like an attack on the application. If you meant no harm, tell your administrator the incident number.",
+	http.StatusRequestTimeout:        "The request took too long to arrive. Please try again.",
+	http.StatusRequestEntityTooLarge: "What you sent is larger than this application accepts.",
+	http.StatusMisdirectedRequest:    "There is no application at this address.",
+	http.StatusTooManyRequests:       "Too many requests. Please wait a moment and try again.",
+	http.StatusInternalServerError:   "Something went wrong on our side. Please try again.",
+	http.StatusBadGateway:            "The application does not answer at the moment. Please try again in a minute.",
+	http.StatusServiceUnavailable:    "The service is not available at the moment. Please try again in a minute.",
+	http.StatusGatewayTimeout:        "The application took too long to answer. Please try again in a minute.",
+}
+
+// problem is RFC 9457.
+type problem struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+	ID     string `json:"id"` // the incident number
+}
+
+// respond writes the refusal d: a page, or problem+json to clients that ask for
+// JSON. Nothing of the request is repeated in it.
+func respond(w http.ResponseWriter, r *http.Request, id string, d blocklog.Decision) {
+	p := problem{Title: http.StatusText(d.Status), Status: d.Status, Detail: texts[d.Status], ID: id}
+	var body bytes.Buffer
+	kind := "text/html; charset=utf-8"
+	if wantsJSON(r) {
+		kind = "application/problem+json"
+		_ = json.NewEncoder(&body).Encode(p) // four plain fields into memory
+	} else {
+		_ = page.Execute(&body, p)
+	}
+	h := w.Header()
+	h.Set("Content-Type", kind)
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Request-Id", id)
+	if d.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(d.RetryAfter.Seconds()))))
+	}
+	w.WriteHeader(d.Status)
+	_, _ = w.Write(body.Bytes()) // a client that is gone needs no answer
+}
+
+// wantsJSON says that a client asks for JSON and not also for a page.
+func wantsJSON(r *http.Request) bool {
+	accept := strings.ToLower(strings.Join(r.Header.Values("Accept"), ","))
+	return strings.Contains(accept, "json") && !strings.Contains(accept, "text/html")
+}

@@ -1,0 +1,112 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"edge/blocklog"
+	"edge/config"
+	"edge/rules"
+	"edge/waf"
+)
+
+// Snapshot is everything compiled from one load of the configuration. It is
+// immutable; a request is judged by one snapshot from beginning to end.
+type Snapshot struct {
+	generation uint64
+	exact      map[string]*app
+	wild       map[string]*app // by what follows "*."
+	redact     blocklog.Redactor
+	engines    []*waf.Engine // to be released with the snapshot
+}
+
+// app is a compiled config.App.
+type app struct {
+	name     string
+	upstream *url.URL
+	tenants  []string
+	limits   []rules.RateLimit
+	mode     rules.Mode
+	waf      *waf.Engine // nil when the mode is off
+	maxBody  config.Size
+}
+
+// Compile builds the snapshot of a configuration and the rules of its apps, by
+// app name. Engines are shared with whatever else uses the same ones. On an
+// error nothing is kept.
+func Compile(c *config.Config, sets map[string]rules.Set, engines *waf.Engines, generation uint64) (*Snapshot, error) {
+	snap := &Snapshot{
+		generation: generation,
+		exact:      map[string]*app{}, wild: map[string]*app{},
+		redact: blocklog.NewRedactor(c.Log.Redact),
+	}
+	var errs []error
+	for _, a := range c.Apps {
+		if err := snap.add(a, sets[a.Name], engines); err != nil {
+			errs = append(errs, fmt.Errorf("app %q: %w", a.Name, err))
+		}
+	}
+	if len(errs) > 0 {
+		snap.Close()
+		return nil, errors.Join(errs...)
+	}
+	return snap, nil
+}
+
+func (s *Snapshot) add(c config.App, set rules.Set, engines *waf.Engines) error {
+	a := &app{
+		name: c.Name, upstream: c.Upstream.URL, tenants: c.Tenant.Known,
+		limits: set.RateLimits, mode: set.WAF.Mode, maxBody: c.MaxBody,
+	}
+	if a.mode != rules.Off {
+		engine, err := engines.Get(set.WAF)
+		if err != nil {
+			return err
+		}
+		a.waf = engine
+		s.engines = append(s.engines, engine)
+	}
+	for _, h := range c.Hosts {
+		if name, ok := strings.CutPrefix(h, "*."); ok {
+			s.wild[name] = a
+		} else {
+			s.exact[h] = a
+		}
+	}
+	return nil
+}
+
+// Close releases what the snapshot shares. No request may be using it.
+func (s *Snapshot) Close() {
+	for _, e := range s.engines {
+		e.Release()
+	}
+}
+
+// otherTenant is recorded for every tenant that is not known, since the names of
+// those are the client's choice.
+const otherTenant = "other"
+
+// find returns the app that answers to a canonical host, and the tenant that is
+// asked for: an exact name first, then the longest wildcard.
+func (s *Snapshot) find(host string) (*app, string) {
+	if a := s.exact[host]; a != nil {
+		return a, ""
+	}
+	for rest := host; ; {
+		label, parent, ok := strings.Cut(rest, ".")
+		if !ok {
+			return nil, ""
+		}
+		if a := s.wild[parent]; a != nil {
+			if !slices.Contains(a.tenants, label) {
+				label = otherTenant
+			}
+			return a, label
+		}
+		rest = parent
+	}
+}

@@ -1,0 +1,111 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"time"
+
+	"edge/blocklog"
+)
+
+// How long an application may take.
+const (
+	dialTimeout   = 5 * time.Second
+	answerTimeout = 60 * time.Second // to the head of its answer
+)
+
+// newTransport returns the connections to all applications. It takes no proxy
+// from the environment: the upstream is what the configuration says.
+func newTransport() *http.Transport {
+	return &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		ResponseHeaderTimeout: answerTimeout,
+		MaxIdleConnsPerHost:   64,
+		IdleConnTimeout:       90 * time.Second,
+		DisableCompression:    true, // what the application and the client agree on is theirs
+	}
+}
+
+// spoofable are headers by which applications recognise who is calling or what
+// was asked for. Only the edge may set them. The reverse proxy itself takes out
+// Forwarded and X-Forwarded-*, and all that is hop by hop.
+var spoofable = []string{
+	"X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Cluster-Client-Ip",
+	"X-Original-Url", "X-Rewrite-Url", "X-Forwarded-Prefix", "X-Forwarded-Port", "X-Host", "X-Original-Host",
+	"X-Forwarded-User", "Remote-User", "X-Remote-User",
+	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
+}
+
+// reverseProxy carries x to its application and back.
+func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Transport: s.transport,
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			pr.SetURL(x.app.upstream)
+			pr.Out.Host = x.r.Host
+			for _, name := range spoofable {
+				pr.Out.Header.Del(name)
+			}
+			pr.Out.Header.Set("X-Forwarded-For", x.client.Addr().String())
+			pr.Out.Header.Set("X-Forwarded-Host", x.r.Host)
+			pr.Out.Header.Set("X-Forwarded-Proto", "https")
+			pr.Out.Header.Set("X-Real-Ip", x.client.Addr().String())
+			pr.Out.Header.Set("X-Request-Id", x.id)
+		},
+		ModifyResponse: func(res *http.Response) error { return s.answered(x, res) },
+		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { s.failed(x, err) },
+		ErrorLog:       s.stdLog,
+	}
+}
+
+// statusClientGone is what nginx, and so every log reader, calls a request whose
+// client left. Nobody is there to receive it.
+const statusClientGone = 499
+
+// refusal carries a decision about an answer out of ModifyResponse.
+type refusal struct{ blocklog.Decision }
+
+func (r refusal) Error() string { return string(r.Reason) }
+
+// answered looks at the head of an answer before the client gets it.
+func (s *Server) answered(x *exchange, res *http.Response) error {
+	switch d := x.judgeResponse(res); d.Action {
+	case blocklog.Pass:
+	case blocklog.Detect:
+		x.decisions = append(x.decisions, d)
+	default:
+		return refusal{d}
+	}
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		x.closeTransaction() // a socket may live for days; its inspection ends here
+	}
+	res.Header.Set("X-Request-Id", x.id)
+	x.status = res.StatusCode
+	return nil
+}
+
+// failed answers for an application that did not.
+func (s *Server) failed(x *exchange, err error) {
+	d := blocklog.Decision{
+		Action: blocklog.Fail, Stage: blocklog.StageUpstream, Reason: blocklog.ReasonUpstream,
+		Status: http.StatusBadGateway, Detail: "the application could not be reached",
+	}
+	var refused refusal
+	var timeout net.Error
+	switch {
+	case errors.As(err, &refused):
+		d = refused.Decision
+	case errors.Is(err, context.Canceled) && x.r.Context().Err() != nil:
+		d.Reason, d.Detail = blocklog.ReasonClientGone, "the client left before the application answered"
+		d.Status = statusClientGone
+	case errors.As(err, &timeout) && timeout.Timeout():
+		d.Reason, d.Status, d.Detail = blocklog.ReasonUpstreamSlow, http.StatusGatewayTimeout, "the application took too long to answer"
+	}
+	if d.Action == blocklog.Fail && x.fault.Message == "" {
+		x.fault.Message = x.snap.redact.Text(err.Error())
+	}
+	s.refuse(x, d)
+}

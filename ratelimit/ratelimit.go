@@ -1,0 +1,105 @@
+// Package ratelimit counts requests against limits.
+//
+// A [Limit] is policy and travels with every call; a [Store] holds only the
+// state that belongs to a key, so a reload that changes a limit has nothing to
+// migrate. Which request counts against which key is the caller's business.
+package ratelimit
+
+import (
+	"container/list"
+	"context"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Limit is a token bucket's policy.
+type Limit struct {
+	Rate  float64 // tokens a second
+	Burst int     // tokens the bucket holds, at least 1
+}
+
+// Result is the answer to one request.
+type Result struct {
+	Allowed    bool
+	RetryAfter time.Duration // until a token is there; 0 when allowed
+}
+
+// Store keeps the buckets. Take takes one token from the bucket of key as of
+// now, making the bucket, full, if it is new, and re-tuning it if limit has
+// changed. It is safe for concurrent use. An error means that the store could
+// not tell; it is the caller who decides what follows.
+type Store interface {
+	Take(ctx context.Context, key string, limit Limit, now time.Time) (Result, error)
+}
+
+const shards = 16
+
+// Memory is a Store in this process. Keys come from clients, so it holds a fixed
+// number of buckets: past that, the bucket not used for longest is forgotten,
+// which at worst lets its key start again with a full one.
+type Memory struct {
+	seed   maphash.Seed
+	shards [shards]shard
+}
+
+type shard struct {
+	mu     sync.Mutex
+	cap    int
+	byKey  map[string]*list.Element
+	recent list.List // of *bucket, the latest used in front
+}
+
+type bucket struct {
+	key string
+	lim *rate.Limiter
+}
+
+var _ Store = (*Memory)(nil)
+
+// NewMemory returns a Memory that holds at least capacity buckets, each some
+// 300 bytes beside its key.
+func NewMemory(capacity int) *Memory {
+	m := &Memory{seed: maphash.MakeSeed()}
+	for i := range m.shards {
+		m.shards[i].cap = (capacity + shards - 1) / shards
+		m.shards[i].byKey = map[string]*list.Element{}
+	}
+	return m
+}
+
+// Take implements Store. It never returns an error.
+func (m *Memory) Take(_ context.Context, key string, limit Limit, now time.Time) (Result, error) {
+	lim := m.shards[maphash.String(m.seed, key)%shards].limiter(key, limit, now)
+	r := lim.ReserveN(now, 1)
+	wait := r.DelayFrom(now)
+	if wait > 0 {
+		r.CancelAt(now) // a refused request costs nothing
+	}
+	return Result{Allowed: wait == 0, RetryAfter: wait}, nil
+}
+
+// limiter finds or makes the limiter of key, tuned to limit.
+func (s *shard) limiter(key string, limit Limit, now time.Time) *rate.Limiter {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	el, ok := s.byKey[key]
+	if !ok {
+		if s.recent.Len() >= s.cap {
+			oldest := s.recent.Back()
+			delete(s.byKey, s.recent.Remove(oldest).(*bucket).key)
+		}
+		el = s.recent.PushFront(&bucket{key, rate.NewLimiter(rate.Limit(limit.Rate), limit.Burst)})
+		s.byKey[key] = el
+		return el.Value.(*bucket).lim
+	}
+	s.recent.MoveToFront(el)
+	lim := el.Value.(*bucket).lim
+	if lim.Limit() != rate.Limit(limit.Rate) || lim.Burst() != limit.Burst {
+		lim.SetLimitAt(now, rate.Limit(limit.Rate))
+		lim.SetBurstAt(now, limit.Burst)
+	}
+	return lim
+}

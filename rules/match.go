@@ -1,0 +1,81 @@
+package rules
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Match says which requests a rule is about. Every part that is given must
+// hold; the zero Match holds for all.
+type Match struct {
+	// Method is one HTTP method, upper case. Without it, every method matches.
+	Method string `yaml:"method"`
+	// Path is a pattern over the decoded path. "*" stands for any characters
+	// within one segment, "**" for any number of whole segments: "/api/**" is
+	// /api and everything below it. Letter case and a slash at the end do not count.
+	Path Pattern `yaml:"path"`
+}
+
+// Matches reports whether a request with this method and decoded, cleaned path is meant.
+func (m Match) Matches(method, path string) bool {
+	return (m.Method == "" || m.Method == method) && m.Path.Matches(path)
+}
+
+// Pattern is a compiled path pattern. The zero Pattern matches every path.
+type Pattern struct{ segments []string }
+
+// UnmarshalText compiles a pattern.
+func (p *Pattern) UnmarshalText(text []byte) error {
+	s := string(text)
+	if !strings.HasPrefix(s, "/") || strings.ContainsAny(s, "?#\\%") {
+		return fmt.Errorf("%q is no path pattern; it starts with / and has no ?, #, %% or backslash", s)
+	}
+	p.segments = split(s)
+	for _, seg := range p.segments {
+		if strings.Contains(seg, "**") && seg != "**" {
+			return fmt.Errorf("%q: ** stands for whole segments; write it between slashes", s)
+		}
+	}
+	return nil
+}
+
+// Matches reports whether path fits. It takes time proportional to the product
+// of both lengths at worst, never more.
+func (p Pattern) Matches(path string) bool {
+	return p.segments == nil || fits(p.segments, split(path), "**", fitsSegment)
+}
+
+// split cuts a path into lower-case segments, without empty ones.
+func split(path string) []string {
+	return slices.DeleteFunc(strings.Split(strings.ToLower(path), "/"), func(s string) bool { return s == "" })
+}
+
+func fitsSegment(pattern, segment string) bool {
+	return fits([]byte(pattern), []byte(segment), '*', func(p, s byte) bool { return p == s })
+}
+
+// fits is glob matching over any kind of element: wild stands for any run of
+// them. On a mismatch it goes back to the last wild only, which is enough, and
+// keeps a hostile path from costing exponential time.
+func fits[T comparable](pattern, s []T, wild T, same func(p, s T) bool) bool {
+	p, i, star, from := 0, 0, -1, 0
+	for i < len(s) {
+		switch {
+		case p < len(pattern) && pattern[p] == wild:
+			star, from = p, i
+			p++
+		case p < len(pattern) && same(pattern[p], s[i]):
+			p, i = p+1, i+1
+		case star >= 0:
+			from++
+			p, i = star+1, from
+		default:
+			return false
+		}
+	}
+	for p < len(pattern) && pattern[p] == wild {
+		p++
+	}
+	return p == len(pattern)
+}

@@ -1,0 +1,116 @@
+// Package waf inspects requests and responses with the OWASP Core Rule Set
+// through Coraza. It owns both: no type of theirs leaves the package.
+//
+// An [Engine] is one compiled policy, a [Transaction] one request under
+// inspection. Coraza's transaction is driven here directly and not through its
+// HTTP middleware, so that it sees a parsed client address and the request
+// target as it was sent, so that every way a request can end has an explicit
+// answer, and so that nothing wraps the ResponseWriter.
+//
+// Engines are expensive (some 20 MB and a third of a second), policies few:
+// [Engines] hands the same engine to everyone whose policy is the same.
+package waf
+
+import (
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/corazawaf/coraza-coreruleset/v4"
+	"github.com/corazawaf/coraza/v3"
+	"github.com/corazawaf/coraza/v3/experimental"
+	"github.com/corazawaf/coraza/v3/types"
+
+	"edge/rules"
+)
+
+// Engine is a compiled policy. It is immutable and safe for concurrent use.
+type Engine struct {
+	waf    coraza.WAF
+	policy policy
+	points map[int]int // anomaly points a rule adds when it matches; bookkeeping rules are not in it
+
+	owner *Engines
+	users int // guarded by owner.mu
+}
+
+// Engines compiles policies and shares the result. The zero value is ready.
+type Engines struct {
+	mu      sync.Mutex
+	engines map[policy]*Engine
+}
+
+// Get returns the engine for w's policy, compiling it if nobody has it yet. The
+// caller releases it when done. A policy that cannot be compiled is an error,
+// never a panic.
+func (s *Engines) Get(w rules.WAF) (*Engine, error) {
+	p := policyOf(w)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.engines[p]
+	if !ok {
+		var err error
+		if e, err = compile(p); err != nil {
+			return nil, err
+		}
+		e.owner = s
+		if s.engines == nil {
+			s.engines = map[policy]*Engine{}
+		}
+		s.engines[p] = e
+	}
+	e.users++
+	return e, nil
+}
+
+// Len is the number of engines in use.
+func (s *Engines) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.engines)
+}
+
+// Release gives the engine back. The last user's Release frees it.
+func (e *Engine) Release() {
+	e.owner.mu.Lock()
+	defer e.owner.mu.Unlock()
+	if e.users--; e.users > 0 {
+		return
+	}
+	delete(e.owner.engines, e.policy)
+	if c, ok := e.waf.(io.Closer); ok {
+		_ = c.Close() // it only forgets cached expressions, and reports no errors
+	}
+}
+
+// compile builds the engine of p. Coraza panics on some rule sets it cannot
+// take; that must not end a process that has a working policy.
+func compile(p policy) (e *Engine, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("compile rules: %v", r)
+		}
+	}()
+	e = &Engine{policy: p, points: map[int]int{}}
+	cfg := coraza.NewWAFConfig().
+		WithRootFS(coreruleset.FS).
+		WithDirectives(base).
+		WithDirectives(p.setup()).
+		WithDirectives("Include @owasp_crs/*.conf")
+	e.waf, err = coraza.NewWAF(experimental.WAFConfigWithRuleObserver(cfg, e.learn))
+	if err != nil {
+		return nil, fmt.Errorf("compile rules: %w", err)
+	}
+	return e, nil
+}
+
+var scoring = regexp.MustCompile(`(?i)(?:in|out)bound_anomaly_score_pl\d=\+%\{tx\.(critical|error|warning|notice)_anomaly_score\}`)
+
+// learn notes how many points a rule adds, from the action that adds them.
+func (e *Engine) learn(r types.RuleMetadata) {
+	if m := scoring.FindStringSubmatch(r.Raw()); m != nil {
+		e.points[r.ID()] = map[string]int{"critical": 5, "error": 4, "warning": 3, "notice": 2}[strings.ToLower(m[1])]
+	}
+}
