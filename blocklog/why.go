@@ -94,7 +94,7 @@ func Where(field string) string {
 	whole := map[string]string{
 		"REQUEST_URI": "the URL", "REQUEST_URI_RAW": "the URL", "REQUEST_LINE": "the request line", "REQUEST_FILENAME": "the path",
 		"REQUEST_BASENAME": "the end of the path", "QUERY_STRING": "the query", "REQUEST_BODY": "the body", "REQUEST_METHOD": "the method",
-		"XML": "the XML body", "RESPONSE_STATUS": "the answer's status", "REQBODY_ERROR": "the body", "URI_PARSE_ERROR": "the URL",
+		"XML": "the XML body", "FILES": "the name of an uploaded file", "RESPONSE_STATUS": "the answer's status", "REQBODY_ERROR": "the body", "URI_PARSE_ERROR": "the URL",
 		"MULTIPART_STRICT_ERROR": "the multipart body", "ARGUMENTS_LIMIT_REACHED": "the number of fields",
 	}
 	return or(whole[kind], printable(field))

@@ -37,6 +37,9 @@ func (t *Transaction) Matches(redact blocklog.Redactor) []blocklog.Match {
 		for _, d := range datas {
 			match.Field = fieldName(d)
 			match.Value, match.Matched = evidence(d, redact)
+			if fingerprints(m.Rule()) {
+				match.Matched = ""
+			}
 			if !slices.Contains(found, match) {
 				found = append(found, match)
 			}
@@ -67,6 +70,10 @@ func ruleOf(m types.MatchedRule) blocklog.Rule {
 	}
 	return r
 }
+
+// fingerprints says that what a rule recognised is libinjection's own code for a
+// kind of text, which tells a reader nothing.
+func fingerprints(r types.RuleMetadata) bool { return strings.HasPrefix(r.Operator(), "@detect") }
 
 // isBookkeeping says that a variable is the rules' own notebook.
 func isBookkeeping(v variables.RuleVariable) bool {

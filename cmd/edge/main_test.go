@@ -1,0 +1,238 @@
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	edgetls "edge/tls"
+)
+
+// The scripts in testdata/scripts run against the real binary, built here with
+// the race detector. Beside testscript's own commands they have:
+//
+//	certificate NAME HOST…    NAME.pem and NAME.key from a CA of the script's own, whose root is ca/ca.pem
+//	start [-plain] ARG…       run "edge ARG…" in the background until it serves; ends with the script
+//	request [-h1] [-H 'K: V']… [-d BODY|@FILE] METHOD URL
+//	                          print status, headers and body; $ID is the answer's X-Request-Id
+//	socket URL TEXT           send TEXT over a WebSocket and print what comes back
+//	stream URL                print the first server-sent event and hang up
+//	rss MEGABYTES             fail if the edge resides in more memory than that
+//
+// Every host name is taken to the edge. A body from a file is sent with CRLF
+// line ends, as multipart bodies need them.
+//
+// "start -plain" runs a binary without the race detector, for memory figures.
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "edge-test")
+	if err != nil {
+		panic(err)
+	}
+	bin = dir
+	for _, args := range [][]string{{"-race", "-o", filepath.Join(bin, "edge")}, {"-o", filepath.Join(bin, "edge-plain")}} {
+		build := exec.Command("go", append(append([]string{"build"}, args...), ".")...)
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+			os.Exit(1)
+		}
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// bin holds the binaries under test.
+var bin string
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "../../testdata/scripts",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("PATH", bin+":"+env.Getenv("PATH"))
+			env.Setenv("XDG_CACHE_HOME", env.WorkDir+"/cache")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"certificate": certificate, "start": start, "request": request, "socket": socket, "stream": stream, "rss": rss,
+		},
+	})
+}
+
+func certificate(ts *testscript.TestScript, _ bool, args []string) {
+	ca, err := edgetls.OpenLocalCA(ts.MkAbs("ca"))
+	ts.Check(err)
+	pair, err := ca.Issue(args[0], args[1:]...)
+	ts.Check(err)
+	for _, f := range []string{pair.Cert, pair.Key} {
+		ts.Check(os.Rename(f, ts.MkAbs(filepath.Base(f))))
+	}
+}
+
+var servingAt = regexp.MustCompile(`"https":"([^"]+)"`)
+
+func start(ts *testscript.TestScript, _ bool, args []string) {
+	name := "edge"
+	if args[0] == "-plain" {
+		name, args = "edge-plain", args[1:]
+	}
+	cmd := exec.Command(filepath.Join(bin, name), args...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+ts.Getenv("XDG_CACHE_HOME"))
+	log, err := cmd.StderrPipe()
+	ts.Check(err)
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	ts.Check(cmd.Start())
+	lines := bufio.NewScanner(log)
+	addr := ""
+	for addr == "" && lines.Scan() {
+		ts.Logf("%s", lines.Text())
+		if m := servingAt.FindStringSubmatch(lines.Text()); m != nil {
+			addr = m[1]
+		}
+	}
+	if addr == "" {
+		ts.Fatalf("the edge did not start: %v", cmd.Wait())
+	}
+	ts.Setenv("ADDR", addr)
+	ts.Setenv("EDGE_PID", fmt.Sprint(cmd.Process.Pid))
+	ts.Defer(func() {
+		ts.Check(cmd.Process.Signal(syscall.SIGTERM))
+		for lines.Scan() {
+			ts.Logf("%s", lines.Text())
+		}
+		ts.Check(cmd.Wait()) // an edge told to stop exits with 0, and a race exits with 66
+		ts.Logf("%s", out.String())
+	})
+}
+
+// client speaks to the edge whatever the host, and trusts what the script's CA
+// or the demo's has signed.
+func client(ts *testscript.TestScript, h2 bool) *http.Client {
+	pool := x509.NewCertPool()
+	for _, root := range []string{"ca/ca.pem", "cache/edge-demo/ca/ca.pem"} {
+		if pem, err := os.ReadFile(ts.MkAbs(root)); err == nil {
+			pool.AppendCertsFromPEM(pem)
+		}
+	}
+	addr := ts.Getenv("ADDR")
+	return &http.Client{
+		Timeout: 20 * time.Second,
+		Transport: &http.Transport{
+			TLSClientConfig:   &tls.Config{RootCAs: pool},
+			ForceAttemptHTTP2: h2,
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, network, addr)
+			},
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+func request(ts *testscript.TestScript, neg bool, args []string) {
+	flags := flag.NewFlagSet("request", flag.ContinueOnError)
+	h1 := flags.Bool("h1", false, "")
+	data := flags.String("d", "", "")
+	header := http.Header{}
+	flags.Func("H", "", func(s string) error {
+		name, value, _ := strings.Cut(s, ": ")
+		header.Add(name, value)
+		return nil
+	})
+	ts.Check(flags.Parse(args))
+	body := *data
+	if name, ok := strings.CutPrefix(body, "@"); ok {
+		body = strings.ReplaceAll(ts.ReadFile(name), "\n", "\r\n")
+	}
+	req, err := http.NewRequest(flags.Arg(0), flags.Arg(1), strings.NewReader(body))
+	ts.Check(err)
+	req.Header = header
+	if header.Get("Content-Type") == "" && strings.HasPrefix(body, "{") {
+		header.Set("Content-Type", "application/json")
+	}
+	if host := header.Get("Host"); host != "" {
+		req.Host = host
+	}
+	res, err := client(ts, !*h1).Do(req)
+	if neg && err != nil {
+		_, _ = fmt.Fprintln(ts.Stderr(), err)
+		return
+	}
+	ts.Check(err)
+	defer res.Body.Close()
+	if neg {
+		ts.Fatalf("got an answer: %s", res.Status)
+	}
+	out := ts.Stdout()
+	_, _ = fmt.Fprintf(out, "%s %s\n", res.Proto, res.Status)
+	var names []string
+	for name := range res.Header {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		_, _ = fmt.Fprintf(out, "%s: %s\n", name, strings.Join(res.Header[name], ", "))
+	}
+	_, _ = fmt.Fprintln(out)
+	_, err = io.Copy(out, res.Body)
+	ts.Check(err)
+	ts.Setenv("ID", res.Header.Get("X-Request-Id"))
+}
+
+func socket(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	c, _, err := websocket.Dial(ctx, args[0], &websocket.DialOptions{HTTPClient: client(ts, false)})
+	ts.Check(err)
+	ts.Check(c.Write(ctx, websocket.MessageText, []byte(args[1])))
+	_, data, err := c.Read(ctx)
+	ts.Check(err)
+	_, _ = fmt.Fprintf(ts.Stdout(), "%s\n", data)
+	ts.Check(c.Close(websocket.StatusNormalClosure, ""))
+}
+
+func stream(ts *testscript.TestScript, _ bool, args []string) {
+	res, err := client(ts, true).Get(args[0])
+	ts.Check(err)
+	defer res.Body.Close()
+	asked := time.Now()
+	line, err := bufio.NewReader(res.Body).ReadString('\n')
+	ts.Check(err)
+	_, _ = fmt.Fprintf(ts.Stdout(), "%s", line)
+	ts.Logf("the first event came after %s", time.Since(asked))
+}
+
+func rss(ts *testscript.TestScript, _ bool, args []string) {
+	status, err := os.ReadFile("/proc/" + ts.Getenv("EDGE_PID") + "/status")
+	ts.Check(err)
+	var limit, kb int
+	_, err = fmt.Sscan(args[0], &limit)
+	ts.Check(err)
+	_, after, _ := strings.Cut(string(status), "VmRSS:")
+	_, err = fmt.Sscan(after, &kb)
+	ts.Check(err)
+	ts.Logf("resident: %d MB", kb/1024)
+	if kb/1024 >= limit {
+		ts.Fatalf("resident: %d MB, more than %d", kb/1024, limit)
+	}
+}
