@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +25,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"edge/internal/demo"
 	edgetls "edge/tls"
 )
 
@@ -31,9 +33,12 @@ import (
 // the race detector. Beside testscript's own commands they have:
 //
 //	certificate NAME HOST…    NAME.pem and NAME.key from a CA of the script's own, whose root is ca/ca.pem
+//	configure FILE            serve the sample applications and put their URLs in place of $HR, $TRACK
+//	                          and $TIME in FILE; $DEAD is a URL where nobody answers
 //	start [-plain] ARG…       run "edge ARG…" in the background until it serves; ends with the script
 //	request [-h1] [-H 'K: V']… [-d BODY|@FILE] METHOD URL
 //	                          print status, headers and body; $ID is the answer's X-Request-Id
+//	raw FILE                  send FILE over TLS and HTTP/1.1, hang up the sending side, print the answer
 //	socket URL TEXT           send TEXT over a WebSocket and print what comes back
 //	stream URL                print the first server-sent event and hang up
 //	rss MEGABYTES             fail if the edge resides in more memory than that
@@ -72,7 +77,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"certificate": certificate, "start": start, "request": request, "socket": socket, "stream": stream, "rss": rss,
+			"certificate": certificate, "configure": configure, "start": start, "raw": raw, "request": request, "socket": socket, "stream": stream, "rss": rss,
 		},
 	})
 }
@@ -85,6 +90,17 @@ func certificate(ts *testscript.TestScript, _ bool, args []string) {
 	for _, f := range []string{pair.Cert, pair.Key} {
 		ts.Check(os.Rename(f, ts.MkAbs(filepath.Base(f))))
 	}
+}
+
+func configure(ts *testscript.TestScript, _ bool, args []string) {
+	urls := map[string]string{"DEAD": "http://127.0.0.1:1"}
+	for _, app := range demo.Apps() {
+		srv := httptest.NewServer(app.Handler)
+		ts.Defer(srv.Close)
+		urls[strings.ToUpper(app.Name)] = srv.URL
+	}
+	text := os.Expand(ts.ReadFile(args[0]), func(name string) string { return urls[name] })
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o644))
 }
 
 var servingAt = regexp.MustCompile(`"https":"([^"]+)"`)
@@ -125,20 +141,24 @@ func start(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
-// client speaks to the edge whatever the host, and trusts what the script's CA
-// or the demo's has signed.
-func client(ts *testscript.TestScript, h2 bool) *http.Client {
+// roots trusts what the script's CA or the demo's has signed.
+func roots(ts *testscript.TestScript) *tls.Config {
 	pool := x509.NewCertPool()
 	for _, root := range []string{"ca/ca.pem", "cache/edge-demo/ca/ca.pem"} {
 		if pem, err := os.ReadFile(ts.MkAbs(root)); err == nil {
 			pool.AppendCertsFromPEM(pem)
 		}
 	}
+	return &tls.Config{RootCAs: pool}
+}
+
+// client speaks to the edge whatever the host.
+func client(ts *testscript.TestScript, h2 bool) *http.Client {
 	addr := ts.Getenv("ADDR")
 	return &http.Client{
 		Timeout: 20 * time.Second,
 		Transport: &http.Transport{
-			TLSClientConfig:   &tls.Config{RootCAs: pool},
+			TLSClientConfig:   roots(ts),
 			ForceAttemptHTTP2: h2,
 			DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -197,6 +217,22 @@ func request(ts *testscript.TestScript, neg bool, args []string) {
 	_, err = io.Copy(out, res.Body)
 	ts.Check(err)
 	ts.Setenv("ID", res.Header.Get("X-Request-Id"))
+}
+
+func raw(ts *testscript.TestScript, _ bool, args []string) {
+	text := strings.ReplaceAll(ts.ReadFile(args[0]), "\n", "\r\n")
+	host, _, _ := strings.Cut(text[strings.Index(text, "Host: ")+len("Host: "):], "\r\n")
+	conf := roots(ts)
+	conf.ServerName = host
+	c, err := tls.Dial("tcp", ts.Getenv("ADDR"), conf)
+	ts.Check(err)
+	defer c.Close()
+	ts.Check(c.SetDeadline(time.Now().Add(20 * time.Second)))
+	_, err = io.WriteString(c, text)
+	ts.Check(err)
+	ts.Check(c.CloseWrite())
+	_, err = io.Copy(ts.Stdout(), c)
+	ts.Check(err)
 }
 
 func socket(ts *testscript.TestScript, _ bool, args []string) {
