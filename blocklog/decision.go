@@ -69,6 +69,7 @@ type Decision struct {
 	Rule             Rule    // the rule that decided, where one did
 	Score, Threshold int     // the anomaly score and the limit it reached, CRS only
 	Matches          []Match // what was found, most telling first
+	Omitted          int     // how many more there were
 }
 
 // Rule identifies a rule: a CRS number and message, or a name from the rules files.

@@ -95,7 +95,8 @@ func (e *Event) Apply(d Decision) {
 	e.Rule = d.Rule
 	e.Edge.Action, e.Edge.Stage, e.Edge.Reason = d.Action, d.Stage, d.Reason
 	e.Edge.Detail = d.Detail
-	e.Edge.Score, e.Edge.Threshold, e.Edge.Matches = d.Score, d.Threshold, d.Matches
+	e.Edge.Score, e.Edge.Threshold = d.Score, d.Threshold
+	e.Edge.Matches, e.Edge.Omitted = d.Matches, d.Omitted
 }
 
 // line encodes e as one JSON line of at most MaxLine bytes: every text is cut to

@@ -13,7 +13,7 @@ const Redacted = "[redacted]"
 var (
 	secretWords = []string{
 		"passw", "passphrase", "kennwort", "motdepasse", "contrasen", "secret", "token", "apikey", "accesskey",
-		"privatekey", "authorization", "cookie", "credential", "session", "bearer", "signature",
+		"privatekey", "authorization", "cookie", "credential", "session", "sessid", "bearer", "signature",
 	}
 	shortWords = regexp.MustCompile(`(?i)(?:^|[^a-z])(?:pwd|otp|pin|jwt|cvv|cvc|sid|csrf|xsrf)(?:[^a-z]|$)`)
 )

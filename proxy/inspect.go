@@ -68,8 +68,9 @@ func (x *exchange) verdict(ask func() (*waf.Interruption, error)) (d blocklog.De
 	case it != nil:
 		d = blocklog.Decision{
 			Action: blocklog.Deny, Reason: blocklog.ReasonWAFRule, Status: it.Status,
-			Rule: x.tx.Rule(it.RuleID), Matches: x.tx.Matches(x.snap.redact),
+			Rule: x.tx.Rule(it.RuleID),
 		}
+		d.Matches, d.Omitted = x.tx.Matches(x.snap.redact)
 		if it.Score {
 			d.Reason = blocklog.ReasonWAFScore
 			d.Score, d.Threshold = x.tx.Score()

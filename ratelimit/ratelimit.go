@@ -73,12 +73,13 @@ func NewMemory(capacity int) *Memory {
 // Take implements Store. It never returns an error.
 func (m *Memory) Take(_ context.Context, key string, limit Limit, now time.Time) (Result, error) {
 	lim := m.shards[maphash.String(m.seed, key)%shards].limiter(key, limit, now)
-	r := lim.ReserveN(now, 1)
-	wait := r.DelayFrom(now)
-	if wait > 0 {
-		r.CancelAt(now) // a refused request costs nothing
+	if lim.AllowN(now, 1) {
+		return Result{Allowed: true}, nil
 	}
-	return Result{Allowed: wait == 0, RetryAfter: wait}, nil
+	// Not a reservation that is then cancelled: of two at once, one would keep
+	// its token, and refused requests must cost nothing.
+	missing := 1 - lim.TokensAt(now)
+	return Result{RetryAfter: max(1, time.Duration(missing/limit.Rate*float64(time.Second)))}, nil
 }
 
 // limiter finds or makes the limiter of key, tuned to limit.

@@ -13,42 +13,80 @@ import (
 	"edge/blocklog"
 )
 
+// maxMatches is how many findings are described. One request can be made to
+// match thousands of times; nobody reads those, and describing them costs.
+const maxMatches = 20
+
+// finding is a match that has not been described yet.
+type finding struct {
+	rule   types.MatchedRule
+	data   types.MatchData // nil where the rule matched no value, such as a missing header
+	field  string
+	points int
+}
+
 // Matches returns what the rules found, the gravest first and of equals those
-// with a value to show: every match of a rule that scores, and of the rule that
-// interrupted if it is not the one that only compares scores. Bookkeeping is
-// left out. Values pass through redact.
-func (t *Transaction) Matches(redact blocklog.Redactor) []blocklog.Match {
-	var found []blocklog.Match
-	interrupting := 0
-	if it := t.tx.Interruption(); it != nil {
-		interrupting = it.RuleID
+// with a value to show, and how many more there were: every match of a rule that
+// scores, and of the rule that interrupted if it is not the one that only
+// compares scores. Bookkeeping is left out. Values pass through redact.
+func (t *Transaction) Matches(redact blocklog.Redactor) (matches []blocklog.Match, omitted int) {
+	found := t.findings()
+	slices.SortStableFunc(found, func(a, b finding) int {
+		return cmp.Or(cmp.Compare(b.points, a.points), cmp.Compare(b.shown(), a.shown()))
+	})
+	omitted = max(0, len(found)-maxMatches)
+	for _, f := range found[:len(found)-omitted] {
+		m := blocklog.Match{Rule: ruleOf(f.rule), Field: f.field, Score: f.points}
+		if f.shown() == 1 {
+			m.Value, m.Matched = evidence(f.data, redact)
+		}
+		if fingerprints(f.rule.Rule()) {
+			m.Matched = ""
+		}
+		matches = append(matches, m)
 	}
+	return matches, omitted
+}
+
+// findings lists each rule and field once.
+func (t *Transaction) findings() []finding {
+	var found []finding
+	type place struct {
+		id    int
+		field string
+	}
+	seen := map[place]bool{}
+	add := func(f finding) {
+		if at := (place{f.rule.Rule().ID(), f.field}); !seen[at] {
+			seen[at] = true
+			found = append(found, f)
+		}
+	}
+	it := t.interruption(t.tx.Interruption())
 	for _, m := range t.tx.MatchedRules() {
-		id := m.Rule().ID()
-		points, scores := t.engine.points[id]
-		if !scores && (id != interrupting || t.interruption(t.tx.Interruption()).Score) {
+		points, scores := t.engine.points[m.Rule().ID()]
+		if !scores && (it == nil || it.Score || m.Rule().ID() != it.RuleID) {
 			continue
 		}
-		match := blocklog.Match{Rule: ruleOf(m), Score: points}
-		datas := slices.DeleteFunc(slices.Clone(m.MatchedDatas()), func(d types.MatchData) bool { return isBookkeeping(d.Variable()) })
-		if len(datas) == 0 { // such as a missing header: the rule itself is the finding
-			found = append(found, match)
+		before := len(found)
+		for _, d := range m.MatchedDatas() {
+			if !isBookkeeping(d.Variable()) {
+				add(finding{m, d, fieldName(d), points})
+			}
 		}
-		for _, d := range datas {
-			match.Field = fieldName(d)
-			match.Value, match.Matched = evidence(d, redact)
-			if fingerprints(m.Rule()) {
-				match.Matched = ""
-			}
-			if !slices.Contains(found, match) {
-				found = append(found, match)
-			}
+		if len(found) == before {
+			add(finding{m, nil, "", points})
 		}
 	}
-	slices.SortStableFunc(found, func(a, b blocklog.Match) int {
-		return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(len(b.Value), 0)-cmp.Compare(len(a.Value), 0))
-	})
 	return found
+}
+
+// shown is 1 where there is a value that may be shown, else 0.
+func (f finding) shown() int {
+	if f.data != nil && quoted(f.data.Variable()) {
+		return 1
+	}
+	return 0
 }
 
 // Rule describes the rule of that number if it matched, else its number alone.
@@ -114,28 +152,35 @@ func quoted(v variables.RuleVariable) bool {
 	return false
 }
 
-// around is how much of a long value is kept on either side of the match, in bytes.
-const around = 80
+// around is how much of a long value is kept on either side of the match, in
+// bytes, and searched how much of it is looked through for the names of secrets.
+const (
+	around   = 80
+	searched = 4 << 10
+)
 
 // evidence is what a reviewer needs to see of a value: the part the rule
 // recognised, where the rule says, and the text around it.
 func evidence(d types.MatchData, redact blocklog.Redactor) (value, matched string) {
-	if !quoted(d.Variable()) {
-		return "", ""
-	}
 	name := d.Key()
 	if d.Variable() == variables.RequestCookies {
 		name = "cookie"
 	}
-	value = redact.Value(name, d.Value())
 	if _, after, ok := strings.Cut(d.Data(), "Matched Data: "); ok {
 		matched, _, _ = strings.Cut(after, " found within ")
 	}
-	at := strings.Index(value, matched)
-	if at < 0 && value != d.Value() {
-		return blocklog.Clip(value, 2*around), "" // the match lies in what was masked
+	matched = matched[:min(len(matched), 1<<10)]
+	raw := d.Value()
+	if at := strings.Index(raw, matched); at > searched { // -1 where the rule looked at a decoded form
+		raw = raw[at-searched:]
 	}
-	if at < 0 { // the rule looked at a decoded form
+	raw = raw[:min(len(raw), 2*searched+len(matched))]
+	value = redact.Value(name, raw)
+	at := strings.Index(value, matched)
+	switch {
+	case at < 0 && value != raw:
+		return blocklog.Clip(value, 2*around), "" // the match lies in what was masked
+	case at < 0:
 		return blocklog.Clip(value, 2*around), blocklog.Clip(redact.Text(matched), 2*around)
 	}
 	from := max(0, at-around)

@@ -10,6 +10,7 @@ import (
 	"github.com/agnivade/levenshtein"
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 )
 
 // Decode fills the struct v points to. Keys match `yaml:"name"` tags exactly.
@@ -24,7 +25,7 @@ func (d *Document) Decode(v any) {
 }
 
 func (d *Document) value(n ast.Node, path string, v reflect.Value) {
-	at := n.GetToken().Position
+	at := start(n)
 	if _, known := d.places[path]; !known {
 		d.places[path] = at
 	}
@@ -32,25 +33,38 @@ func (d *Document) value(n ast.Node, path string, v reflect.Value) {
 		v.Set(reflect.New(v.Type().Elem()))
 		v = v.Elem()
 	}
-	if s, ok := n.(ast.ScalarNode); ok {
-		d.scalar(s, path, v)
-		return
-	}
 	switch n := n.(type) {
 	case *ast.MappingNode:
-		d.mapping(n.Values, path, v)
+		d.mapping(at, n.Values, path, v)
 	case *ast.MappingValueNode: // a mapping of one key
-		d.mapping([]*ast.MappingValueNode{n}, path, v)
+		d.mapping(at, []*ast.MappingValueNode{n}, path, v)
 	case *ast.SequenceNode:
 		d.sequence(n, path, v)
-	default: // anchors, aliases, tags, merges
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode, *ast.MergeKeyNode:
 		d.add(at, "%s: %s is not supported here; write the value out", label(path), strings.ToLower(n.Type().String()))
+	case ast.ScalarNode:
+		d.scalar(n, path, v)
+	default:
+		d.add(at, "%s: expected %s", label(path), expected(v.Type()))
 	}
 }
 
-func (d *Document) mapping(pairs []*ast.MappingValueNode, path string, v reflect.Value) {
+// start is where a node begins. The token of a block mapping is its first colon.
+func start(n ast.Node) *token.Position {
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		if !n.IsFlowStyle && len(n.Values) > 0 {
+			return start(n.Values[0])
+		}
+	case *ast.MappingValueNode:
+		return n.Key.GetToken().Position
+	}
+	return n.GetToken().Position
+}
+
+func (d *Document) mapping(at *token.Position, pairs []*ast.MappingValueNode, path string, v reflect.Value) {
 	if v.Kind() != reflect.Struct {
-		d.add(pairs[0].Key.GetToken().Position, "%s: expected %s, found a mapping", label(path), expected(v.Type()))
+		d.add(at, "%s: expected %s, found a mapping", label(path), expected(v.Type()))
 		return
 	}
 	names, fields := keys(v.Type())

@@ -74,7 +74,7 @@ func Parse(file string, data []byte) *Document {
 	case 1:
 		d.root = bodies[0]
 	default:
-		d.add(bodies[1].GetToken().Position, "a second document starts here; one file holds one document")
+		d.add(start(bodies[1]), "a second document starts here; one file holds one document")
 	}
 	return d
 }

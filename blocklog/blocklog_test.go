@@ -1,0 +1,175 @@
+package blocklog
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"go.uber.org/zap"
+)
+
+func TestRedactor(t *testing.T) {
+	r := NewRedactor([]string{"bank_account"})
+	for name, secret := range map[string]bool{
+		"password": true, "user[Password]": true, "json.user.new_passwd": true, "access-token": true, "apiKey": true,
+		"Authorization": true, "Proxy-Authorization": true, "Cookie": true, "X-CSRF-Token": true, "otp": true, "user.otp": true, "pin": true,
+		"bankAccountNumber": true, "BANK-ACCOUNT": true, "PHPSESSID": true,
+		"footprint": false, "opinion": false, "note": false, "email": false, "q": false, "": false,
+	} {
+		if r.Field(name) != secret {
+			t.Errorf("%q: secret %v", name, !secret)
+		}
+	}
+	for text, want := range map[string]string{
+		"a note":                            "a note",
+		"x=1&password=a b&y=2":              "x=1&password=" + Redacted,
+		`{"user":"ann","password" : "a"}`:   `{"user":"ann","password" : ` + Redacted,
+		"http://x/?access_token%3Dabc":      "http://x/?access_token%3D" + Redacted,
+		"bank_account: 12":                  "bank_account: " + Redacted,
+		"remember the password for tuesday": "remember the password for tuesday",
+	} {
+		if got := r.Text(text); got != want {
+			t.Errorf("%q\n got %q\nwant %q", text, got, want)
+		}
+	}
+	if got := r.Value("token", ""); got != "" {
+		t.Errorf("an empty value became %q", got)
+	}
+}
+
+func TestQuery(t *testing.T) {
+	for raw, want := range map[string]string{"": "", "a=1&b=2": "a=…&b=…", "flag&a=": "flag&a=…", "a=b=c": "a=…"} {
+		if got := Query(raw); got != want {
+			t.Errorf("%q: %q", raw, got)
+		}
+	}
+}
+
+// A line is one line of valid JSON and at most 8 KiB, whatever a client sends.
+func FuzzLine(f *testing.F) {
+	f.Add("/a", "curl", "\xff\x00\u2028\x1b[2J", 3)
+	f.Add(strings.Repeat("\x00", 5000), strings.Repeat("é", 3000), strings.Repeat("\"", 9000), 40)
+	f.Fuzz(func(t *testing.T, path, agent, value string, n int) {
+		e := Event{URL: URL{Path: path, Query: value, Domain: path}, UserAgent: Agent{agent}, TLS: TLS{ServerName: agent}, Error: Fault{value, value}}
+		for range n % 50 {
+			e.Edge.Matches = append(e.Edge.Matches, Match{Rule: Rule{ID: "1", Name: agent}, Field: path, Value: value, Matched: value})
+		}
+		line := e.line()
+		if len(line) > MaxLine || !json.Valid(line) || !utf8.Valid(line) || strings.Count(string(line), "\n") != 1 {
+			t.Fatalf("%d bytes: %q", len(line), line)
+		}
+		var back Event
+		if err := json.Unmarshal(line, &back); err != nil {
+			t.Fatal(err)
+		}
+		if len(back.Edge.Matches)+back.Edge.Omitted != len(e.Edge.Matches) {
+			t.Errorf("%d matches kept, %d omitted, of %d", len(back.Edge.Matches), back.Edge.Omitted, len(e.Edge.Matches))
+		}
+		if strings.ContainsFunc(back.Explain(), func(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f }) {
+			t.Errorf("the explanation speaks to the terminal: %q", back.Explain())
+		}
+	})
+}
+
+func TestClip(t *testing.T) {
+	for _, c := range []struct {
+		s    string
+		n    int
+		want string
+	}{{"abc", 3, "abc"}, {"abcd", 3, "…"}, {"abcdef", 5, "ab…"}, {"aéé", 4, "a…"}, {"\xff", 5, "\uFFFD"}} {
+		if got := Clip(c.s, c.n); got != c.want {
+			t.Errorf("%q at %d: %q", c.s, c.n, got)
+		}
+	}
+}
+
+func TestFind(t *testing.T) {
+	dir := t.TempDir()
+	l, err := Open(dir, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := Event{Event: Meta{ID: "served01"}}
+	refused := Event{Event: Meta{ID: "refused1"}}
+	refused.Apply(Decision{Action: Deny, Matches: []Match{{Value: "x"}}})
+	l.Access(served)
+	l.Block(refused)
+	l.Access(refused)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, BlockFile), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString("{\"event\":{\"id\":\"refused1\",\"outc"); err != nil { // a crash in mid-line
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for ask, want := range map[string]string{"refused1": "refused1", "ref": "refused1", "last": "refused1", "served": "served01"} {
+		if e, err := Find(dir, ask); err != nil || e.Event.ID != want || (want == "refused1") != (len(e.Edge.Matches) == 1) {
+			t.Errorf("%s: %+v, %v", ask, e, err)
+		}
+	}
+	for _, ask := range []string{"nonesuch", "outc"} {
+		if _, err := Find(dir, ask); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: %v", ask, err)
+		}
+	}
+	info, err := os.Stat(filepath.Join(dir, BlockFile))
+	if err != nil || info.Mode().Perm()&0o007 != 0 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
+
+// A disk that does not take a line costs the line and nothing else.
+func TestLostLines(t *testing.T) {
+	l, err := Open(t.TempDir(), zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l.Block(Event{})
+	l.Access(Event{})
+	if l.Lost() != 2 {
+		t.Errorf("%d lost", l.Lost())
+	}
+}
+
+func TestSentence(t *testing.T) {
+	base := Event{
+		Time: time.Date(2027, 3, 1, 9, 0, 0, 0, time.UTC), Client: Client{IP: "203.0.113.7"},
+		HTTP: HTTP{Request: Request{Method: "GET"}, Response: Response{403}},
+		URL:  URL{Domain: "hr.example.com", Path: "/search"}, Edge: Edge{App: "hr", Tenant: "acme"},
+	}
+	score := Decision{
+		Action: Deny, Reason: ReasonWAFScore, Score: 10, Threshold: 5, Rule: Rule{ID: "942100", Name: "SQL Injection"},
+		Matches: []Match{{Rule: Rule{ID: "942100"}, Field: "ARGS:q", Value: "1' OR '1'='1"}, {Rule: Rule{ID: "942130"}, Field: "ARGS:q"}},
+	}
+	const who = "On 1 March 2027 at 09:00:00 UTC 203.0.113.7 sent GET hr.example.com/search to hr (tenant acme) and "
+	for _, c := range []struct {
+		d    Decision
+		want string
+	}{
+		{Decision{}, "got 403 from the application; nothing was held against it."},
+		{score, `was refused with 403, because rule 942100 (SQL Injection) matched the field q, which held "1' OR '1'='1", one more rule matched, and the anomaly score of 10 reached the threshold of 5.`},
+		{Decision{Action: Deny, Reason: ReasonWAFRule, Rule: Rule{ID: "200002", Name: "Bad body"}}, "was refused with 403, because rule 200002 (Bad body) matched the request, and this rule alone refuses."},
+		{Decision{Action: Deny, Reason: ReasonRateLimited, Rule: Rule{ID: "api"}, Detail: "more than 6/m"}, `was refused with 403, because it was one too many for the rate limit "api": more than 6/m.`},
+		{Decision{Action: Fail, Reason: ReasonUpstream, Detail: "the application could not be reached"}, "got 403, because the application could not be reached."},
+	} {
+		e := base
+		e.Apply(c.d)
+		if got := e.Sentence(); got != who+c.want {
+			t.Errorf("got  %s\nwant %s", got, who+c.want)
+		}
+	}
+}

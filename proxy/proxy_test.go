@@ -1,0 +1,323 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"edge/blocklog"
+	"edge/config"
+	"edge/ratelimit"
+	"edge/rules"
+	"edge/waf"
+)
+
+// engines are shared by the tests of this package, as they are in the edge.
+var engines waf.Engines
+
+// edge is a Server in front of an upstream, with its records at hand.
+type edge struct {
+	*Server
+	t   *testing.T
+	dir string
+	url string
+}
+
+func start(t *testing.T, upstream http.HandlerFunc, mode rules.Mode) *edge {
+	t.Helper()
+	back := httptest.NewServer(upstream)
+	t.Cleanup(back.Close)
+	u, err := url.Parse(back.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := rules.Load(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set.WAF.Mode = mode
+	c := &config.Config{Apps: []config.App{{
+		Name: "hr", Hosts: []string{"hr.test", "*.hr.test"}, Upstream: config.Upstream{URL: u}, MaxBody: 1 << 10,
+	}}}
+	snap, err := Compile(c, map[string]rules.Set{"hr": set}, &engines, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	records, err := blocklog.Open(dir, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &edge{t: t, dir: dir, Server: New(snap, ratelimit.NewMemory(100), records, zap.NewNop())}
+	front := httptest.NewServer(e)
+	t.Cleanup(func() {
+		front.Close()
+		if err := records.Close(); err != nil {
+			t.Error(err)
+		}
+		snap.Close()
+	})
+	e.url = front.URL
+	return e
+}
+
+// do sends a request to the edge for host hr.test.
+func (e *edge) do(method, target string, body io.Reader) *http.Response {
+	e.t.Helper()
+	req, err := http.NewRequest(method, e.url+target, body)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	req.Host = "hr.test"
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.t.Cleanup(func() { res.Body.Close() })
+	return res
+}
+
+// events returns what is in the block log. The access line comes after it, so
+// waiting for that one is waiting for both.
+func (e *edge) events(id string) []blocklog.Event {
+	e.t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !strings.Contains(e.file(blocklog.AccessFile), id) {
+		if time.Now().After(deadline) {
+			e.t.Fatalf("no access line for %s", id)
+		}
+	}
+	var events []blocklog.Event
+	lines := bufio.NewScanner(strings.NewReader(e.file(blocklog.BlockFile)))
+	for lines.Scan() {
+		var ev blocklog.Event
+		if err := json.Unmarshal(lines.Bytes(), &ev); err != nil {
+			e.t.Fatal(err)
+		}
+		events = append(events, ev)
+	}
+	return events
+}
+
+func (e *edge) file(name string) string {
+	b, err := os.ReadFile(filepath.Join(e.dir, name))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return string(b)
+}
+
+func ok(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }
+
+// A panic in any check is a 500 with an event, and the process lives.
+func TestPanicInEachCheck(t *testing.T) {
+	for i, c := range checks {
+		t.Run(string(c.stage), func(t *testing.T) {
+			e := start(t, ok, rules.Block)
+			whole := e.checks
+			e.checks = append([]check{}, whole...)
+			e.checks[i].run = func(*Server, *exchange) blocklog.Decision { panic("password=hush") }
+			res := e.do("GET", "/", nil)
+			if res.StatusCode != http.StatusInternalServerError {
+				t.Errorf("status %d", res.StatusCode)
+			}
+			id := res.Header.Get("X-Request-Id")
+			events := e.events(id)
+			if len(events) != 1 || events[0].Edge.Reason != blocklog.ReasonPanic || events[0].Event.ID != id ||
+				events[0].HTTP.Response.Status != 500 || !strings.Contains(events[0].Error.Stack, "proxy_test.go") {
+				t.Errorf("events %+v", events)
+			}
+			if strings.Contains(e.file(blocklog.BlockFile), "hush") {
+				t.Error("the record holds a secret")
+			}
+			e.checks = whole
+			if res := e.do("GET", "/", nil); res.StatusCode != http.StatusOK {
+				t.Errorf("afterwards: status %d", res.StatusCode)
+			}
+		})
+	}
+}
+
+// An answer that breaks off must look broken to the client, and is recorded.
+func TestAnswerBreaksOff(t *testing.T) {
+	e := start(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000000")
+		_, _ = io.WriteString(w, strings.Repeat("half", 50000)) // more than anybody on the way buffers
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}, rules.Block)
+	res := e.do("GET", "/", nil)
+	if _, err := io.ReadAll(res.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the client saw %v", err)
+	}
+	events := e.events(res.Header.Get("X-Request-Id"))
+	if len(events) != 1 || events[0].Edge.Reason != blocklog.ReasonUpstream || events[0].HTTP.Response.Status != 200 {
+		t.Errorf("events %+v", events)
+	}
+}
+
+// What the application is told about the client is what the edge knows.
+func TestForwardedHeaders(t *testing.T) {
+	var got http.Header
+	e := start(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Clone() }, rules.Off) // the WAF stops some of these by itself
+	req, _ := http.NewRequest("GET", e.url+"/", nil)
+	req.Host = "acme.hr.test"
+	for _, name := range append([]string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "X-Request-Id", "Connection"}, spoofable...) {
+		req.Header.Set(name, "evil")
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != 200 {
+		t.Fatalf("status %d", res.StatusCode)
+	}
+	for name, values := range got {
+		if strings.Contains(strings.Join(values, ""), "evil") {
+			t.Errorf("%s: %v", name, values)
+		}
+	}
+	for name, want := range map[string]string{
+		"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "acme.hr.test", "X-Forwarded-Proto": "https",
+		"X-Real-Ip": "127.0.0.1", "X-Request-Id": res.Header.Get("X-Request-Id"),
+	} {
+		if got.Get(name) != want {
+			t.Errorf("%s: %q, want %q", name, got.Get(name), want)
+		}
+	}
+}
+
+// A body that was held goes on with its length, whatever it came as.
+func TestHeldBodyHasALength(t *testing.T) {
+	var length int64
+	var framing []string
+	var trailer http.Header
+	var body string
+	e := start(t, func(_ http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		body, length, framing, trailer = string(b), r.ContentLength, r.TransferEncoding, r.Trailer
+	}, rules.Block)
+	req, _ := http.NewRequest("POST", e.url+"/", io.MultiReader(strings.NewReader("note=hel"), strings.NewReader("lo")))
+	req.Host = "hr.test"
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Trailer = http.Header{"X-Late": {"1"}}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if body != "note=hello" || length != 10 || framing != nil || trailer != nil {
+		t.Errorf("the application got %q, length %d, framing %v, trailer %v", body, length, framing, trailer)
+	}
+}
+
+// A refused request never reaches the application, in part or whole.
+func TestRefusedMeansUnseen(t *testing.T) {
+	seen := 0
+	e := start(t, func(http.ResponseWriter, *http.Request) { seen++ }, rules.Block)
+	for _, body := range []string{strings.Repeat("x", 2000), "q=<script>alert(1)</script>"} {
+		req, _ := http.NewRequest("POST", e.url+"/", io.MultiReader(strings.NewReader(body)))
+		req.Host = "hr.test"
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != 413 && res.StatusCode != 403 {
+			t.Errorf("status %d", res.StatusCode)
+		}
+	}
+	if seen != 0 {
+		t.Errorf("the application saw %d requests", seen)
+	}
+}
+
+// An engine that fails refuses in block mode and is only noted in detect mode.
+func TestEngineFailure(t *testing.T) {
+	failing := map[string]func() (*waf.Interruption, error){
+		"error": func() (*waf.Interruption, error) { return nil, errors.New("out of order") },
+		"panic": func() (*waf.Interruption, error) { panic("out of order") },
+	}
+	for name, ask := range failing {
+		for mode, want := range map[rules.Mode]blocklog.Action{rules.Block: blocklog.Fail, rules.Detect: blocklog.Detect} {
+			t.Run(name+"_"+string(mode), func(t *testing.T) {
+				x := &exchange{app: &app{mode: mode}, snap: &Snapshot{}}
+				d := x.verdict(ask)
+				if d.Action != want || d.Status != 503 || d.Reason != blocklog.ReasonWAFError || !strings.Contains(x.fault.Message, "out of order") {
+					t.Errorf("%+v, fault %+v", d, x.fault)
+				}
+			})
+		}
+	}
+}
+
+// An application that does not answer in time is a 504 that says so.
+func TestUpstreamTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &exchange{r: httptest.NewRequest("GET", "/", nil), w: httptest.NewRecorder(), snap: &Snapshot{}}
+		s := &Server{}
+		ctx, cancel := context.WithTimeout(t.Context(), answerTimeout)
+		defer cancel()
+		<-ctx.Done()
+		s.failed(x, ctx.Err())
+		if d := x.decisions[0]; d.Status != 504 || d.Reason != blocklog.ReasonUpstreamSlow {
+			t.Errorf("%+v", d)
+		}
+	})
+}
+
+func TestFindApp(t *testing.T) {
+	hr, all, deep := &app{name: "hr", tenants: []string{"acme"}}, &app{name: "all"}, &app{name: "deep"}
+	s := &Snapshot{
+		exact: map[string]*app{"hr.example.com": all},
+		wild:  map[string]*app{"hr.example.com": hr, "example.com": all, "x.hr.example.com": deep},
+	}
+	for host, want := range map[string]string{
+		"hr.example.com":        "all/",
+		"acme.hr.example.com":   "hr/acme",
+		"evil.hr.example.com":   "hr/other",
+		"a.acme.hr.example.com": "hr/acme",
+		"a.x.hr.example.com":    "deep/other",
+		"www.example.com":       "all/other",
+		"example.com":           "",
+		"com":                   "",
+		"":                      "",
+	} {
+		a, tenant := s.find(host)
+		got := ""
+		if a != nil {
+			got = a.name + "/" + tenant
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", host, got, want)
+		}
+	}
+}
+
+func FuzzCanonicalHost(f *testing.F) {
+	for _, s := range []string{"HR.example.com.:443", "[::1]:80", "::1", "a:b:c", ".", "", "a..", "ÄÖ.test"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, host string) {
+		got := canonicalHost(host)
+		if got != strings.ToLower(got) {
+			t.Errorf("%q: %q is not lower case", host, got)
+		}
+		(&Snapshot{wild: map[string]*app{"x": {}}}).find(got)
+	})
+}

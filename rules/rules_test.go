@@ -1,0 +1,114 @@
+package rules
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func load(t *testing.T, files ...string) (Set, error) {
+	t.Helper()
+	var paths []string
+	for i, text := range files {
+		path := filepath.Join(t.TempDir(), string(rune('a'+i))+".yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, path)
+	}
+	return Load(paths)
+}
+
+func TestDefaults(t *testing.T) {
+	set, err := Load(nil)
+	want := WAF{Mode: Block, Paranoia: 1, DetectionParanoia: 1, Thresholds: Thresholds{5, 4}}
+	if err != nil || set.WAF != want || set.RateLimits != nil {
+		t.Errorf("%+v, %v", set, err)
+	}
+}
+
+// A later file changes what it says and leaves the rest.
+func TestFilesCombine(t *testing.T) {
+	set, err := load(t,
+		"waf: {mode: detect, thresholds: {inbound: 10}}\nrate_limits: [{name: a, key: [client], limit: 60/m}]\n",
+		"waf: {paranoia: 3}\nrate_limits: [{name: b, key: [tenant], limit: 1/h, burst: 9}]\n")
+	want := WAF{Mode: Detect, Paranoia: 3, DetectionParanoia: 3, Thresholds: Thresholds{10, 4}}
+	if err != nil || set.WAF != want {
+		t.Errorf("%+v, %v", set.WAF, err)
+	}
+	if l := set.RateLimits; len(l) != 2 || l[0].Burst != 1 || l[1].Burst != 9 || l[0].Limit.String() != "1/s" || l[1].Limit.String() != "1/h" {
+		t.Errorf("%+v", l)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	for text, want := range map[string]string{
+		"waf: {mode: blok}":                                        `a.yaml:1:13: waf.mode: "blok" is no mode`,
+		"waf: {paranoia: 5}":                                       `a.yaml:1:7: waf.paranoia: 5 is not between 1 and 4`,
+		"waf: {paranoia: two}":                                     `a.yaml:1:17: waf.paranoia: expected a whole number, found "two"`,
+		"waf: {paranoia: 3, detection_paranoia: 2}":                `waf.detection_paranoia: 2 is not between 3 and 4`,
+		"waf: {thresholds: {inbound: 0}}":                          `waf.thresholds.inbound: 0 is not between 1 and 10000`,
+		"rate_limits: [{name: a, key: [client]}]":                  `1:15: rate limit "a": limit: is missing`,
+		"rate_limits: [{name: a, limit: 5/d, key: [client]}]":      `"5/d" is no rate`,
+		"rate_limits: [{name: a, limit: 5/s}]":                     `key: says what has a bucket`,
+		"rate_limits: [{name: a, limit: 5/s, key: [ip]}]":          `"ip" is no key; write tenant or client`,
+		"rate_limits: [{name: a, match: {path: api}}]":             `"api" is no path pattern`,
+		"rate_limits: [{name: a, match: {path: /a**/b}}]":          `** stands for whole segments`,
+		"rate_limits: [{name: a, limit: 5/s, key: [], burst: -1}]": `burst: must be positive`,
+	} {
+		if _, err := load(t, text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s\n got %v\nwant %s", text, err, want)
+		}
+	}
+	twice := "rate_limits: [{name: a, limit: 5/s, key: [client]}]"
+	if _, err := load(t, twice, twice); err == nil || !strings.Contains(err.Error(), "b.yaml:1:16: name: \"a\"") {
+		t.Errorf("one name in two files: %v", err)
+	}
+	if _, err := Load([]string{"nonesuch"}); err == nil {
+		t.Error("a missing file passes")
+	}
+}
+
+func TestMatch(t *testing.T) {
+	for _, c := range []struct {
+		pattern, path string
+		want          bool
+	}{
+		{"/", "/", true}, {"/", "/a", false},
+		{"/a", "/a", true}, {"/a", "/A/", true}, {"/a", "/ab", false}, {"/a", "/a/b", false},
+		{"/a/*", "/a/b", true}, {"/a/*", "/a", false}, {"/a/*", "/a/b/c", false},
+		{"/a/**", "/a", true}, {"/a/**", "/a/b/c", true}, {"/a/**", "/ab", false},
+		{"/**/c", "/c", true}, {"/**/c", "/a/b/c", true}, {"/**/c", "/a/b/d", false},
+		{"/a/**/x/**/z", "/a/x/y/x/z", true}, {"/a/**/x/**/z", "/a/y/z", false},
+		{"/v*/r-*.pdf", "/v2/r-1.PDF", true}, {"/v*/r-*.pdf", "/v2/x-1.pdf", false},
+	} {
+		var m Match
+		if err := m.Path.UnmarshalText([]byte(c.pattern)); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.Matches("GET", c.path); got != c.want {
+			t.Errorf("%s on %s: %v", c.pattern, c.path, got)
+		}
+	}
+	if !(Match{}).Matches("PUT", "/x") || (Match{Method: "GET"}).Matches("PUT", "/x") {
+		t.Error("method")
+	}
+}
+
+// A pattern matches what it matches at any letter case, and hostile ones take no
+// longer than their length.
+func FuzzMatch(f *testing.F) {
+	f.Add("/a/**/b*c", "/a/x/bc")
+	f.Add("/"+strings.Repeat("**/a/", 20), "/"+strings.Repeat("a/", 200)+"b")
+	f.Add("/"+strings.Repeat("*a", 30), "/"+strings.Repeat("a", 500)+"b")
+	f.Fuzz(func(t *testing.T, pattern, path string) {
+		var p Pattern
+		if p.UnmarshalText([]byte(pattern)) != nil {
+			return
+		}
+		if p.Matches(path) != p.Matches(strings.ToLower(path)) {
+			t.Errorf("%q on %q depends on letter case", pattern, path)
+		}
+	})
+}
