@@ -1,2 +1,48 @@
-run:
+# `make run` starts a working edge, `make test` proves it. Both need Go alone;
+# what the tests need beside it is installed by `make test` where it is missing.
+
+LINT    := golangci-lint
+VERSION := v2.12.2
+FUZZTIME ?= 30s
+export CGO_ENABLED ?= 1
+
+.PHONY: help run build test test-fast test-long crs bench fuzz lint
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## three sample applications behind an edge on https://127.0.0.1:8443
 	go run ./cmd/edge demo
+
+build: ## bin/edge, one static binary
+	CGO_ENABLED=0 go build -trimpath -o bin/edge ./cmd/edge
+
+test: need ## everything, against the real binary
+	go test -race -timeout 20m ./...
+
+test-fast: need ## the rooms alone, without starting an edge
+	go test -race -timeout 2m $$(go list ./... | grep -v cmd/edge)
+
+test-long: test fuzz ## the long proofs: all tests, and every fuzz target for FUZZTIME
+
+bench: ## all benchmarks, each beside its baseline
+	go test -run '^$$' -bench . -benchmem ./...
+
+fuzz: need ## every fuzz target for FUZZTIME (30s)
+	@set -e; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+	  for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6-); do \
+	    echo "$$dir $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$dir; \
+	  done; \
+	done
+
+lint: bin/$(LINT)-$(VERSION) ## the few linters we mean
+	go mod tidy -diff
+	bin/$(LINT)-$(VERSION) run ./...
+
+bin/$(LINT)-$(VERSION):
+	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/$(LINT)@$(VERSION)
+	mv bin/$(LINT) $@
+
+.PHONY: need
+need: # the race detector is C
+	@.ci/need gcc=gcc libc6-dev

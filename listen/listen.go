@@ -3,17 +3,16 @@
 //
 // The edge does the handshake itself and does not leave it to net/http, because
 // that is where a connection is first seen: its name, its fingerprint, its
-// failure. HTTP/2 connections then go to the HTTP/2 server as they are, since
-// that server insists on a *tls.Conn. HTTP/1 connections go to net/http wrapped,
-// so that their bytes can be looked at before net/http reads them; their TLS
-// state travels in the context and is put where handlers expect it.
+// failure. What comes out of it goes to one http.Server: HTTP/2 connections as
+// they are, since net/http knows them by their type, and HTTP/1 connections
+// wrapped, so that their bytes can be looked at before net/http reads them; the
+// TLS state of those travels in the context and is put where handlers expect it.
 package listen
 
 import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log"
 	"net"
 	"net/http"
@@ -21,7 +20,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/net/http2"
 )
 
 // Limits on what a client may take before it has sent a request.
@@ -35,65 +33,56 @@ const (
 
 // Server serves a handler over TLS.
 type Server struct {
-	tls    *tls.Config
-	h1     *http.Server
-	h2     *http2.Server
-	logger *zap.Logger
-
+	tls     *tls.Config
+	http    *http.Server
 	handoff *handoff
-	conns   sync.WaitGroup
-	life    context.Context // ends when what is left at shutdown is cut
-	cut     context.CancelFunc
+	logger  *zap.Logger
 }
 
 // New returns a Server that serves h with the certificates of conf.
-func New(h http.Handler, conf *tls.Config, logger *zap.Logger) (*Server, error) {
-	s := &Server{
+func New(h http.Handler, conf *tls.Config, logger *zap.Logger) *Server {
+	return &Server{
 		tls:     conf,
+		handoff: &handoff{conns: make(chan net.Conn), done: make(chan struct{})},
 		logger:  logger,
-		h2:      &http2.Server{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10, IdleTimeout: idleTimeout},
-		handoff: newHandoff(),
+		http: &http.Server{
+			Handler:           withTLS(h),
+			ReadHeaderTimeout: headerTimeout,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    maxHeaderBytes,
+			HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10},
+			ErrorLog:          stdLog(logger),
+			ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		},
 	}
-	s.life, s.cut = context.WithCancel(context.Background())
-	s.h1 = &http.Server{
-		Handler:           withTLS(h),
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          stdLog(logger),
-		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
-	}
-	if err := http2.ConfigureServer(s.h1, s.h2); err != nil { // ties h2's shutdown to h1's
-		return nil, fmt.Errorf("http2: %w", err)
-	}
-	return s, nil
 }
 
-// Serve accepts connections from l until Shutdown, and then returns nil.
+// Serve accepts connections from l until l is closed, and then returns nil.
 func (s *Server) Serve(l net.Listener) error {
 	s.handoff.addr = l.Addr()
-	go func() { _ = s.h1.Serve(s.handoff) }() // ends with Shutdown, which closes the handoff
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(s.handoff) }()
 	for {
 		raw, err := l.Accept()
 		switch {
 		case errors.Is(err, net.ErrClosed):
+			if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
 			return nil
 		case err != nil: // such as too many open files: it passes
 			s.logger.Warn("accept", zap.Error(err))
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
-		s.conns.Go(func() { s.welcome(raw) })
+		go s.welcome(raw)
 	}
 }
 
-// welcome does the handshake and hands the connection to its server. For HTTP/2
-// it returns when the connection ends.
+// welcome does the handshake and hands the connection on.
 func (s *Server) welcome(raw net.Conn) {
-	ctx, cancel := context.WithTimeout(s.life, handshakeTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	defer cancel()
-	stop := context.AfterFunc(s.life, func() { _ = raw.Close() })
-	defer stop()
 	c := tls.Server(raw, s.tls)
 	if err := c.HandshakeContext(ctx); err != nil {
 		s.logger.Debug("handshake failed", zap.Stringer("client", raw.RemoteAddr()), zap.Error(err))
@@ -101,7 +90,7 @@ func (s *Server) welcome(raw net.Conn) {
 		return
 	}
 	if c.ConnectionState().NegotiatedProtocol == "h2" {
-		s.h2.ServeConn(c, &http2.ServeConnOpts{BaseConfig: s.h1, Handler: s.h1.Handler})
+		s.handoff.give(c)
 		return
 	}
 	s.handoff.give(&conn{Conn: c})
@@ -111,16 +100,7 @@ func (s *Server) welcome(raw net.Conn) {
 // then cuts what is left. The caller closes the listener first. WebSockets are
 // not waited for.
 func (s *Server) Shutdown(ctx context.Context) error {
-	err := s.h1.Shutdown(ctx)
-	done := make(chan struct{})
-	go func() { s.conns.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		err = errors.Join(err, ctx.Err())
-	}
-	s.cut()
-	return errors.Join(err, s.h1.Close())
+	return errors.Join(s.http.Shutdown(ctx), s.http.Close())
 }
 
 // stdLog takes what net/http has to say about connections, which is mostly what
@@ -157,10 +137,6 @@ type handoff struct {
 	conns chan net.Conn
 	done  chan struct{}
 	once  sync.Once
-}
-
-func newHandoff() *handoff {
-	return &handoff{conns: make(chan net.Conn), done: make(chan struct{})}
 }
 
 func (h *handoff) give(c net.Conn) {

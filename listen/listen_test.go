@@ -33,9 +33,7 @@ func serve(t *testing.T, h http.Handler) (s *Server, l net.Listener, client *tls
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, err = New(h, certs.Config(), zap.NewNop()); err != nil {
-		t.Fatal(err)
-	}
+	s = New(h, certs.Config(), zap.NewNop())
 	if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}

@@ -215,7 +215,7 @@ func TestManyMatches(t *testing.T) {
 		fmt.Fprintf(&body, "a%d=<script>&", i)
 	}
 	tx := e.Begin(post("application/x-www-form-urlencoded"))
-	defer tx.Close() //nolint:errcheck // nothing to lose
+	defer tx.Close()
 	if it := tx.RequestHeaders(); it != nil {
 		t.Fatal(it)
 	}

@@ -63,10 +63,7 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 	limits := ratelimit.NewMemory(limitBuckets)
 	edge := proxy.New(l.snapshot, limits, records, logger)
 
-	server, err := listen.New(edge, l.certs.Config(), logger)
-	if err != nil {
-		return err
-	}
+	server := listen.New(edge, l.certs.Config(), logger)
 	socket, err := net.Listen("tcp", l.config.Listen.HTTPS)
 	if err != nil {
 		return fmt.Errorf("listen.https: %w", err)

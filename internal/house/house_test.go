@@ -30,7 +30,6 @@ var owners = map[string]string{
 	"github.com/corazawaf/coraza-coreruleset/v4": "waf",
 	"github.com/goccy/go-yaml":                   "internal/strictyaml",
 	"golang.org/x/time":                          "ratelimit",
-	"golang.org/x/net":                           "listen",
 	"github.com/spf13/cobra":                     "cmd/edge",
 	"github.com/coder/websocket":                 "internal/demo",
 }
