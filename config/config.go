@@ -4,7 +4,8 @@
 //
 // A loaded Config is complete and checked: every default is filled in, every
 // relative path is resolved against the file's own directory, and everything
-// that can be judged without touching the network or another file has been.
+// that can be judged without touching the network has been, down to whether the
+// files it refers to can be read.
 package config
 
 import (
@@ -27,6 +28,14 @@ type Config struct {
 	State  State  `yaml:"state"`
 	Log    Log    `yaml:"log"`
 	Apps   []App  `yaml:"apps"`
+
+	doc *strictyaml.Document
+}
+
+// Fault is what is wrong with the value at path ("apps[0].hosts[1]"), as an error
+// with file, line and column: for what only turns out when files are read together.
+func (c *Config) Fault(path, format string, args ...any) error {
+	return c.doc.Fault(path, format, args...)
 }
 
 // Listen is where the edge accepts connections.
@@ -115,11 +124,12 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	doc := strictyaml.Parse(path, data)
 	c := &Config{
 		Listen: Listen{HTTPS: ":443"},
 		State:  State{Dir: "/var/lib/edge"},
+		doc:    doc,
 	}
-	doc := strictyaml.Parse(path, data)
 	doc.Decode(c)
 	if doc.OK() { // meaning is only worth judging where the shape is right
 		c.complete(filepath.Dir(path))
@@ -158,9 +168,13 @@ func (c *Config) check(doc *strictyaml.Document) {
 		doc.Faultf("tls.files", "tls.files: no certificate; name one with cert: and key:")
 	}
 	for i, f := range c.TLS.Files {
+		at := fmt.Sprintf("tls.files[%d]", i)
 		if f.Cert == "" || f.Key == "" {
-			doc.Faultf(fmt.Sprintf("tls.files[%d]", i), "tls.files: a certificate needs both cert: and key:")
+			doc.Faultf(at, "tls.files: a certificate needs both cert: and key:")
+			continue
 		}
+		checkFile(doc, at+".cert", f.Cert)
+		checkFile(doc, at+".key", f.Key)
 	}
 	if len(c.Apps) == 0 {
 		doc.Faultf("apps", "apps: there is no application to serve")
@@ -169,6 +183,16 @@ func (c *Config) check(doc *strictyaml.Document) {
 	for i := range c.Apps {
 		c.Apps[i].check(doc, fmt.Sprintf("apps[%d]", i), names, hosts)
 	}
+}
+
+// checkFile says so where a file that is referred to cannot be read.
+func checkFile(doc *strictyaml.Document, at, path string) {
+	f, err := os.Open(path)
+	if err != nil {
+		doc.Faultf(at, "%v", err)
+		return
+	}
+	_ = f.Close() // nothing was written
 }
 
 var (
@@ -203,6 +227,9 @@ func (a *App) check(doc *strictyaml.Document, path string, names map[string]bool
 		if !nameForm.MatchString(t) || slices.Contains(a.Tenant.Known[:j], t) {
 			doc.Faultf(fmt.Sprintf("%s.tenant.known[%d]", path, j), "tenant.known: %q is no name, or is there twice", t)
 		}
+	}
+	for j, file := range a.Rules {
+		checkFile(doc, fmt.Sprintf("%s.rules[%d]", path, j), file)
 	}
 	if a.Upstream.URL == nil {
 		doc.Faultf(path, "upstream: app %q has none; write upstream: http://host:port", a.Name)

@@ -44,6 +44,11 @@ func TestBusted(t *testing.T) {
 // The smallest useful file is five lines; everything else has a default.
 func TestSmallest(t *testing.T) {
 	dir := t.TempDir()
+	for _, name := range []string{"hr.pem", "hr.key"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	path := filepath.Join(dir, "edge.yaml")
 	text := "tls: {files: [{cert: hr.pem, key: hr.key}]}\napps:\n  - name: hr\n    hosts: [HR.example.com.]\n    upstream: http://127.0.0.1:8080\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -44,6 +44,9 @@ func (m *Manager) load(f config.CertFile) error {
 		return fmt.Errorf("%s: the private key has mode %04o, so others can use it; chmod 600 %s", f.Key, mode, f.Key)
 	}
 	cert, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+	if missing := (*os.PathError)(nil); errors.As(err, &missing) {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Cert, err)
 	}

@@ -35,7 +35,7 @@ func load(path string, engines *waf.Engines, generation uint64) (*loaded, error)
 	certs, err := edgetls.Load(c.TLS.Files)
 	errs = append(errs, err)
 	if err == nil {
-		errs = append(errs, uncovered(path, c, certs))
+		errs = append(errs, uncovered(c, certs))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, withCode{exitConfig, err}
@@ -48,12 +48,12 @@ func load(path string, engines *waf.Engines, generation uint64) (*loaded, error)
 }
 
 // uncovered names the hosts that no certificate is for.
-func uncovered(path string, c *config.Config, certs *edgetls.Manager) error {
+func uncovered(c *config.Config, certs *edgetls.Manager) error {
 	var errs []error
-	for _, a := range c.Apps {
-		for _, h := range a.Hosts {
+	for i, a := range c.Apps {
+		for j, h := range a.Hosts {
 			if !certs.Covers(h) {
-				errs = append(errs, fmt.Errorf("%s: app %q: no certificate in tls.files is for %s", path, a.Name, h))
+				errs = append(errs, c.Fault(fmt.Sprintf("apps[%d].hosts[%d]", i, j), "hosts: no certificate in tls.files is for %s", h))
 			}
 		}
 	}

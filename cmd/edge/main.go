@@ -45,8 +45,21 @@ To see it work, with nothing to set up:  edge demo`,
 		Example: `  edge run --config /etc/edge/edge.yaml
   edge check /etc/edge/edge.yaml
   edge why last`,
+		Args: func(c *cobra.Command, given []string) error {
+			if len(given) == 0 {
+				return nil
+			}
+			hint := ""
+			if near := c.SuggestionsFor(given[0]); len(near) > 0 {
+				hint = fmt.Sprintf("; did you mean %q?", near[0])
+			}
+			return withCode{exitUsage, fmt.Errorf("unknown command %q%s\nsee: edge --help", given[0], hint)}
+		},
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceErrors: true,
 		SilenceUsage:  true,
+
+		SuggestionsMinimumDistance: 2,
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return withCode{exitUsage, fmt.Errorf("%w\nsee: %s --help", err, c.CommandPath())}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -39,6 +40,7 @@ import (
 //	request [-h1] [-H 'K: V']… [-d BODY|@FILE] METHOD URL
 //	                          print status, headers and body; $ID is the answer's X-Request-Id
 //	raw FILE                  send FILE over TLS and HTTP/1.1, hang up the sending side, print the answer
+//	exits CODE COMMAND ARG…   run a command and expect that exit code
 //	socket URL TEXT           send TEXT over a WebSocket and print what comes back
 //	stream URL                print the first server-sent event and hang up
 //	rss MEGABYTES             fail if the edge resides in more memory than that
@@ -77,7 +79,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"certificate": certificate, "configure": configure, "start": start, "raw": raw, "request": request, "socket": socket, "stream": stream, "rss": rss,
+			"certificate": certificate, "configure": configure, "start": start, "raw": raw, "exits": exits, "request": request, "socket": socket, "stream": stream, "rss": rss,
 		},
 	})
 }
@@ -217,6 +219,19 @@ func request(ts *testscript.TestScript, neg bool, args []string) {
 	_, err = io.Copy(out, res.Body)
 	ts.Check(err)
 	ts.Setenv("ID", res.Header.Get("X-Request-Id"))
+}
+
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if fmt.Sprint(code) != args[0] {
+		ts.Fatalf("exit code %d", code)
+	}
 }
 
 func raw(ts *testscript.TestScript, _ bool, args []string) {

@@ -89,22 +89,30 @@ func (d *Document) syntax(err error) {
 	d.add(nil, "%v", err)
 }
 
-func (d *Document) add(at *token.Position, format string, args ...any) {
+func (d *Document) fault(at *token.Position, format string, args ...any) Fault {
 	f := Fault{File: d.file, Message: fmt.Sprintf(format, args...)}
 	if at != nil {
 		f.Line, f.Column = at.Line, at.Column
 	}
-	d.faults = append(d.faults, f)
+	return f
 }
 
-// Faultf records a fault of meaning at path, written the way the document
-// nests: "apps[0].hosts[1]". Where the path itself was not written, the fault
-// is placed at the nearest enclosing key that was.
+func (d *Document) add(at *token.Position, format string, args ...any) {
+	d.faults = append(d.faults, d.fault(at, format, args...))
+}
+
+// Faultf records a fault of meaning; see [Document.Fault] for path.
 func (d *Document) Faultf(path, format string, args ...any) {
+	d.faults = append(d.faults, d.Fault(path, format, args...))
+}
+
+// Fault returns a fault of meaning at path without recording it. A path is
+// written the way the document nests: "apps[0].hosts[1]". Where the path itself
+// was not written, the fault is placed at the nearest enclosing key that was.
+func (d *Document) Fault(path, format string, args ...any) Fault {
 	for {
 		if at, ok := d.places[path]; ok || path == "" {
-			d.add(at, format, args...)
-			return
+			return d.fault(at, format, args...)
 		}
 		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
 	}
