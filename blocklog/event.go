@@ -80,6 +80,7 @@ type (
 		Detail     string  `json:"detail,omitempty"`
 		Score      int     `json:"score,omitempty"`
 		Threshold  int     `json:"threshold,omitempty"`
+		Rules      []int   `json:"rules,omitempty"` // all that matched, bookkeeping included
 		Matches    []Match `json:"matches,omitempty"`
 		Omitted    int     `json:"omitted,omitempty"` // matches left out to keep the line short
 	}
@@ -95,7 +96,9 @@ func (e *Event) Apply(d Decision) {
 	e.Rule = d.Rule
 	e.Edge.Action, e.Edge.Stage, e.Edge.Reason = d.Action, d.Stage, d.Reason
 	e.Edge.Detail = d.Detail
-	e.Edge.Score, e.Edge.Threshold = d.Score, d.Threshold
+	if d.Threshold > 0 {
+		e.Edge.Score, e.Edge.Threshold = d.Score, d.Threshold
+	}
 	e.Edge.Matches, e.Edge.Omitted = d.Matches, d.Omitted
 }
 
@@ -131,6 +134,7 @@ func (e *Event) clip(n int) {
 		*s = Clip(*s, n)
 	}
 	e.Error.Stack = Clip(e.Error.Stack, 4*n)
+	e.Edge.Rules = e.Edge.Rules[:min(len(e.Edge.Rules), n/4)]
 	matches := make([]Match, len(e.Edge.Matches))
 	for i, m := range e.Edge.Matches {
 		m.Field, m.Value, m.Matched, m.Name = Clip(m.Field, n/4), Clip(m.Value, n/4), Clip(m.Matched, n/4), Clip(m.Name, n/4)

@@ -93,7 +93,7 @@ type App struct {
 	Rules []string `yaml:"rules"`
 	// MaxBody is the largest request body, in bytes or with a unit (512KiB,
 	// 1MiB). A larger one is answered with 413. Default 1MiB.
-	MaxBody Size `yaml:"max_body"`
+	MaxBody strictyaml.Size `yaml:"max_body"`
 }
 
 // Tenant finds the tenant of a request: the label in front of the name a

@@ -66,8 +66,9 @@ func (s *Server) readBody(x *exchange) (pass blocklog.Decision) {
 // still be reading while the answer comes back, hence the lock.
 type tee struct {
 	io.ReadCloser
-	limit int
-	want  int64 // the announced length, -1 for none
+	limit   int
+	partial bool  // whether the beginning is of use where the whole is more than the limit
+	want    int64 // the announced length, -1 for none
 
 	mu   sync.Mutex
 	seen []byte
@@ -79,10 +80,11 @@ func (t *tee) Read(p []byte) (int, error) {
 	n, err := t.ReadCloser.Read(p)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.over = t.over || len(t.seen)+n > t.limit; t.over {
-		t.seen = nil
+	kept := min(n, t.limit-len(t.seen))
+	if t.over = t.over || kept < n; !t.over || t.partial {
+		t.seen = append(t.seen, p[:kept]...)
 	} else {
-		t.seen = append(t.seen, p[:n]...)
+		t.seen = nil
 	}
 	t.end = t.end || err != nil
 	return n, err
@@ -101,6 +103,6 @@ func (t *tee) take() (seen []byte, over bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	seen, over = t.seen, t.over
-	t.seen, t.over = nil, true
+	t.seen, t.over, t.partial = nil, true, false
 	return seen, over
 }

@@ -21,8 +21,11 @@ func (x *exchange) event() blocklog.Event {
 		},
 		URL:       blocklog.URL{Domain: x.host, Path: x.r.URL.Path, Query: blocklog.Query(x.r.URL.RawQuery)},
 		UserAgent: blocklog.Agent{Original: x.r.UserAgent()},
-		Edge:      blocklog.Edge{Tenant: x.tenant, Generation: x.snap.generation},
+		Edge:      blocklog.Edge{Tenant: x.tenant, Generation: x.snap.generation, Rules: x.rules},
 		Error:     x.fault,
+	}
+	if x.score > 0 {
+		e.Edge.Score, e.Edge.Threshold = x.score, x.threshold
 	}
 	if x.client.IsValid() {
 		e.Client.IP = x.client.Addr().String()

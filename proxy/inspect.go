@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 
 	"edge/blocklog"
@@ -14,7 +17,7 @@ func (x *exchange) judge(body []byte) blocklog.Decision {
 	x.tx = x.app.waf.Begin(waf.Request{
 		ID: x.id, Client: x.client, ServerName: x.host,
 		Method: x.r.Method, Target: x.r.RequestURI, Proto: x.r.Proto, Host: x.r.Host,
-		Header: x.r.Header, TransferEncoding: x.framing,
+		Tenant: x.tenant, Path: x.path, Header: x.r.Header, TransferEncoding: x.framing,
 	})
 	return x.verdict(func() (*waf.Interruption, error) {
 		if it := x.tx.RequestHeaders(); it != nil {
@@ -25,7 +28,9 @@ func (x *exchange) judge(body []byte) blocklog.Decision {
 }
 
 // judgeResponse runs the WAF over the head of the answer, and before that over a
-// request whose body has flowed by in the meantime.
+// request whose body has flowed by in the meantime. Where the policy has bodies
+// of this kind inspected, the beginning of the body is held and judged as well;
+// in detect mode a copy is, when the answer is through.
 func (x *exchange) judgeResponse(res *http.Response) blocklog.Decision {
 	if x.tee != nil && x.tee.complete() {
 		if d := x.judgeTee(); d.Action != blocklog.Pass {
@@ -36,8 +41,40 @@ func (x *exchange) judgeResponse(res *http.Response) blocklog.Decision {
 		return blocklog.Decision{}
 	}
 	return x.verdict(func() (*waf.Interruption, error) {
-		return x.tx.Response(res.StatusCode, res.Proto, res.Header)
+		if it := x.tx.ResponseHeaders(res.StatusCode, res.Proto, res.Header); it != nil {
+			return it, nil
+		}
+		want := x.tx.WantsResponseBody()
+		if want == 0 || x.r.Method == http.MethodHead || res.StatusCode == http.StatusSwitchingProtocols {
+			return x.tx.ResponseBody(nil)
+		}
+		if x.app.mode == rules.Detect {
+			x.answer = &tee{ReadCloser: res.Body, limit: int(want), partial: true}
+			res.Body = x.answer
+			return nil, nil
+		}
+		held, err := hold(res, want)
+		if err != nil {
+			return nil, err
+		}
+		return x.tx.ResponseBody(held)
 	})
+}
+
+// brokenAnswer is an answer that ended before it was held.
+type brokenAnswer struct{ error }
+
+// hold reads the first n bytes of an answer's body and puts them back.
+func hold(res *http.Response, n int64) ([]byte, error) {
+	held, err := io.ReadAll(io.LimitReader(res.Body, n))
+	if err != nil {
+		return nil, brokenAnswer{err}
+	}
+	res.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(held), res.Body), res.Body}
+	return held, nil
 }
 
 // judgeTee judges a request by the copy of its body.
@@ -58,7 +95,11 @@ func (x *exchange) judgeTee() blocklog.Decision {
 // have had to.
 func (x *exchange) verdict(ask func() (*waf.Interruption, error)) (d blocklog.Decision) {
 	it, err := recovering(ask)
+	var broken brokenAnswer
 	switch {
+	case errors.As(err, &broken):
+		x.fault = blocklog.Fault{Message: x.snap.redact.Text(err.Error())}
+		return brokenOff(http.StatusBadGateway)
 	case err != nil:
 		x.fault = blocklog.Fault{Message: x.snap.redact.Text(err.Error())}
 		d = blocklog.Decision{
@@ -103,13 +144,23 @@ func (x *exchange) endInspection() {
 			x.decisions = append(x.decisions, d)
 		}
 	}
+	if x.answer != nil && x.tx != nil {
+		seen, _ := x.answer.take()
+		if d := x.verdict(func() (*waf.Interruption, error) { return x.tx.ResponseBody(seen) }); d.Action != blocklog.Pass {
+			x.decisions = append(x.decisions, d)
+		}
+	}
 	x.closeTransaction()
 }
 
+// closeTransaction notes what the rules found, whatever came of it, and frees
+// the transaction.
 func (x *exchange) closeTransaction() {
 	if x.tx == nil {
 		return
 	}
+	x.rules = x.tx.RuleIDs()
+	x.score, x.threshold = x.tx.Score()
 	if err := x.tx.Close(); err != nil && x.fault.Message == "" {
 		x.fault.Message = err.Error()
 	}

@@ -75,11 +75,16 @@ type exchange struct {
 	host    string // canonical
 	app     *app   // nil where nobody answers to host
 	tenant  string
+	path    string   // decoded and cleaned, what rules match
 	framing []string // the Transfer-Encoding the client used
 
-	body []byte           // held for inspection, in block mode
-	tee  *tee             // the copy of a body that flows by, in detect mode
-	tx   *waf.Transaction // nil before inspection and where the WAF is off
+	body   []byte           // held for inspection, in block mode
+	tee    *tee             // the copy of a body that flows by, in detect mode
+	tx     *waf.Transaction // nil before inspection and where the WAF is off
+	answer *tee             // the copy of an answer's body that flows by, in detect mode
+
+	rules            []int // what matched, whether or not anything came of it
+	score, threshold int
 
 	decisions []blocklog.Decision // all that did not pass, the last one final
 	status    int                 // what the client was or will be told; 0: nothing yet
@@ -111,6 +116,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	x.client = peer(r)
 	x.host = canonicalHost(r.Host)
 	x.app, x.tenant = x.snap.find(x.host)
+	x.path = path.Clean("/" + r.URL.Path)
 	r.Header.Del("Expect") // net/http has answered it
 	return x
 }
@@ -128,9 +134,8 @@ func (s *Server) checkHost(x *exchange) (pass blocklog.Decision) {
 
 // checkLimits counts the request against every limit that is about it.
 func (s *Server) checkLimits(x *exchange) (pass blocklog.Decision) {
-	p := path.Clean("/" + x.r.URL.Path)
 	for _, l := range x.app.limits {
-		if !l.Match.Matches(x.r.Method, p) {
+		if !l.Match.Matches(rules.Request{Method: x.r.Method, Tenant: x.tenant, Path: x.path}) {
 			continue
 		}
 		policy := ratelimit.Limit{Rate: float64(l.Limit), Burst: l.Burst}
@@ -205,13 +210,21 @@ func (s *Server) finish(x *exchange) {
 	}
 }
 
+// brokenOff says that an application began to answer and did not finish.
+func brokenOff(status int) blocklog.Decision {
+	return blocklog.Decision{
+		Action: blocklog.Fail, Stage: blocklog.StageUpstream, Reason: blocklog.ReasonUpstream, Status: status,
+		Detail: "the answer broke off",
+	}
+}
+
 // recovered deals with a panic: a broken-off answer, which the reverse proxy
 // reports this way, or a fault of ours. A client that has not been told anything
 // yet is told that.
 func (s *Server) recovered(x *exchange, p any) {
 	d := blocklog.Decision{Action: blocklog.Fail, Stage: blocklog.StageInternal, Reason: blocklog.ReasonPanic, Status: http.StatusInternalServerError}
 	if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so, too
-		d.Stage, d.Reason, d.Detail = blocklog.StageUpstream, blocklog.ReasonUpstream, "the answer broke off"
+		d = brokenOff(x.status)
 		if x.r.Context().Err() != nil {
 			d.Reason, d.Detail = blocklog.ReasonClientGone, "the client left before the answer was through"
 		}

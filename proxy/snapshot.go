@@ -9,6 +9,7 @@ import (
 
 	"edge/blocklog"
 	"edge/config"
+	"edge/internal/strictyaml"
 	"edge/rules"
 	"edge/waf"
 )
@@ -31,7 +32,9 @@ type app struct {
 	limits   []rules.RateLimit
 	mode     rules.Mode
 	waf      *waf.Engine // nil when the mode is off
-	maxBody  config.Size
+	maxBody  strictyaml.Size
+
+	readsAnswers bool // bodies of answers are held and inspected
 }
 
 // Compile builds the snapshot of a configuration and the rules of its apps, by
@@ -60,6 +63,7 @@ func (s *Snapshot) add(c config.App, set rules.Set, engines *waf.Engines) error 
 	a := &app{
 		name: c.Name, upstream: c.Upstream.URL, tenants: c.Tenant.Known,
 		limits: set.RateLimits, mode: set.WAF.Mode, maxBody: c.MaxBody,
+		readsAnswers: set.WAF.Mode == rules.Block && len(set.WAF.Responses.Inspect) > 0,
 	}
 	if a.mode != rules.Off {
 		engine, err := engines.Get(set.WAF)

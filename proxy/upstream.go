@@ -49,6 +49,9 @@ func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
 			for _, name := range spoofable {
 				pr.Out.Header.Del(name)
 			}
+			if x.app.readsAnswers {
+				pr.Out.Header.Del("Accept-Encoding") // what is to be inspected must be readable
+			}
 			pr.Out.Header.Set("X-Forwarded-For", x.client.Addr().String())
 			pr.Out.Header.Set("X-Forwarded-Host", x.r.Host)
 			pr.Out.Header.Set("X-Forwarded-Proto", "https")

@@ -15,11 +15,24 @@ type Match struct {
 	// within one segment, "**" for any number of whole segments: "/api/**" is
 	// /api and everything below it. Letter case and a slash at the end do not count.
 	Path Pattern `yaml:"path"`
+	// Tenant is one tenant, as it is recorded. Without it, every tenant matches.
+	Tenant string `yaml:"tenant"`
 }
 
-// Matches reports whether a request with this method and decoded, cleaned path is meant.
-func (m Match) Matches(method, path string) bool {
-	return (m.Method == "" || m.Method == method) && m.Path.Matches(path)
+// Request is what a Match is held against.
+type Request struct {
+	Method, Tenant string
+	Path           string // decoded and cleaned
+}
+
+// Matches reports whether r is meant.
+func (m Match) Matches(r Request) bool {
+	return (m.Method == "" || m.Method == r.Method) && (m.Tenant == "" || m.Tenant == r.Tenant) && m.Path.Matches(r.Path)
+}
+
+// String is the match in words, for keys and messages.
+func (m Match) String() string {
+	return fmt.Sprintf("method=%s tenant=%s path=/%s", m.Method, m.Tenant, strings.Join(m.Path.segments, "/"))
 }
 
 // Pattern is a compiled path pattern. The zero Pattern matches every path.

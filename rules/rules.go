@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"regexp"
-	"slices"
 
 	"edge/internal/strictyaml"
 )
@@ -20,48 +19,6 @@ type File struct {
 	WAF WAF `yaml:"waf"`
 	// RateLimits say how fast requests may come.
 	RateLimits []RateLimit `yaml:"rate_limits"`
-}
-
-// WAF is how requests are inspected with the OWASP Core Rule Set.
-type WAF struct {
-	// Mode is block (default), detect, which records what block would have
-	// refused and changes nothing, or off.
-	Mode Mode `yaml:"mode"`
-	// Paranoia is the CRS blocking paranoia level, 1 (default) to 4. Higher finds
-	// more attacks and more that are none.
-	Paranoia int `yaml:"paranoia"`
-	// DetectionParanoia runs rules up to this level without their score counting.
-	// Default: the same as paranoia.
-	DetectionParanoia int `yaml:"detection_paranoia"`
-	// Thresholds are the anomaly scores at which a request or response is refused.
-	Thresholds Thresholds `yaml:"thresholds"`
-}
-
-// Thresholds are CRS anomaly scores. A critical match is 5 points, an error 4, a
-// warning 3, a notice 2.
-type Thresholds struct {
-	// Inbound is for requests. Default 5.
-	Inbound int `yaml:"inbound"`
-	// Outbound is for responses. Default 4.
-	Outbound int `yaml:"outbound"`
-}
-
-// Mode says whether a section acts.
-type Mode string
-
-// The modes.
-const (
-	Block  Mode = "block"
-	Detect Mode = "detect"
-	Off    Mode = "off"
-)
-
-// UnmarshalText accepts exactly the three modes.
-func (m *Mode) UnmarshalText(text []byte) error {
-	if *m = Mode(text); slices.Contains([]Mode{Block, Detect, Off}, *m) {
-		return nil
-	}
-	return fmt.Errorf("%q is no mode; write block, detect or off", text)
 }
 
 // RateLimit is a token bucket for each distinct key.
@@ -103,10 +60,10 @@ type Set struct {
 }
 
 // Load reads the files in order and combines them: of the WAF settings a later
-// file's win, limits add up. Its error joins the faults of all files. No files
+// file's win, exclusions and limits add up. Its error joins the faults of all files. No files
 // at all give the defaults.
 func Load(paths []string) (Set, error) {
-	set := Set{WAF: WAF{Mode: Block, Paranoia: 1, Thresholds: Thresholds{Inbound: 5, Outbound: 4}}}
+	set := Set{WAF: defaults()}
 	var errs []error
 	seen := map[string]bool{}
 	for _, path := range paths {
@@ -116,12 +73,15 @@ func Load(paths []string) (Set, error) {
 			continue
 		}
 		f := File{WAF: set.WAF}
+		f.WAF.Exclusions = nil // of this file alone, so that faults are placed in it
 		doc := strictyaml.Parse(path, data)
 		doc.Decode(&f)
 		if doc.OK() {
+			f.WAF.complete(path)
 			f.check(doc, seen)
 		}
 		errs = append(errs, doc.Err())
+		f.WAF.Exclusions = append(set.WAF.Exclusions, f.WAF.Exclusions...)
 		set.WAF, set.RateLimits = f.WAF, append(set.RateLimits, f.RateLimits...)
 	}
 	if set.WAF.DetectionParanoia == 0 {
@@ -131,17 +91,7 @@ func Load(paths []string) (Set, error) {
 }
 
 func (f *File) check(doc *strictyaml.Document, seen map[string]bool) {
-	between := func(path string, v, low, high int) {
-		if v < low || v > high {
-			doc.Faultf(path, "%s: %d is not between %d and %d", path, v, low, high)
-		}
-	}
-	between("waf.paranoia", f.WAF.Paranoia, 1, 4)
-	between("waf.thresholds.inbound", f.WAF.Thresholds.Inbound, 1, 10000)
-	between("waf.thresholds.outbound", f.WAF.Thresholds.Outbound, 1, 10000)
-	if p := f.WAF.DetectionParanoia; p != 0 {
-		between("waf.detection_paranoia", p, f.WAF.Paranoia, 4)
-	}
+	f.WAF.check(doc, seen)
 	for i := range f.RateLimits {
 		f.RateLimits[i].check(doc, fmt.Sprintf("rate_limits[%d]", i), seen)
 	}
@@ -149,11 +99,19 @@ func (f *File) check(doc *strictyaml.Document, seen map[string]bool) {
 
 var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
 
-func (l *RateLimit) check(doc *strictyaml.Document, path string, seen map[string]bool) {
-	if !nameForm.MatchString(l.Name) || seen[l.Name] {
-		doc.Faultf(path+".name", "name: %q is no name, or is there twice; use a-z, 0-9, - and _", l.Name)
+// checkName says so where a name is none, or is there twice among things of its kind.
+func checkName(doc *strictyaml.Document, path, kind, name string, seen map[string]bool) {
+	if !nameForm.MatchString(name) {
+		doc.Faultf(path+".name", "name: %q is no name; use a-z, 0-9, - and _, at most 63", name)
 	}
-	seen[l.Name] = true
+	if seen[kind+name] {
+		doc.Faultf(path+".name", "name: there is another %s %q", kind, name)
+	}
+	seen[kind+name] = true
+}
+
+func (l *RateLimit) check(doc *strictyaml.Document, path string, seen map[string]bool) {
+	checkName(doc, path, "rate limit", l.Name, seen)
 	if l.Limit == 0 {
 		doc.Faultf(path, "rate limit %q: limit: is missing; write 10/s, 600/m or 5000/h", l.Name)
 	}

@@ -22,8 +22,9 @@ func load(t *testing.T, files ...string) (Set, error) {
 
 func TestDefaults(t *testing.T) {
 	set, err := Load(nil)
-	want := WAF{Mode: Block, Paranoia: 1, DetectionParanoia: 1, Thresholds: Thresholds{5, 4}}
-	if err != nil || set.WAF != want || set.RateLimits != nil {
+	w := set.WAF
+	if err != nil || w.Mode != Block || w.Paranoia != 1 || w.DetectionParanoia != 1 || w.Thresholds != (Thresholds{5, 4}) ||
+		len(w.Methods) != 7 || w.Responses.Inspect != nil || set.RateLimits != nil {
 		t.Errorf("%+v, %v", set, err)
 	}
 }
@@ -31,11 +32,14 @@ func TestDefaults(t *testing.T) {
 // A later file changes what it says and leaves the rest.
 func TestFilesCombine(t *testing.T) {
 	set, err := load(t,
-		"waf: {mode: detect, thresholds: {inbound: 10}}\nrate_limits: [{name: a, key: [client], limit: 60/m}]\n",
-		"waf: {paranoia: 3}\nrate_limits: [{name: b, key: [tenant], limit: 1/h, burst: 9}]\n")
-	want := WAF{Mode: Detect, Paranoia: 3, DetectionParanoia: 3, Thresholds: Thresholds{10, 4}}
-	if err != nil || set.WAF != want {
-		t.Errorf("%+v, %v", set.WAF, err)
+		"waf: {mode: detect, thresholds: {inbound: 10}, exclusions: [{name: one, rules: [attack-sqli]}]}\nrate_limits: [{name: a, key: [client], limit: 60/m}]\n",
+		"waf: {paranoia: 3, exclusions: [{name: two, rules: [942200-942299], variables: [json.a.*.b]}]}\nrate_limits: [{name: b, key: [tenant], limit: 1/h, burst: 9}]\n")
+	if w := set.WAF; err != nil || w.Mode != Detect || w.Paranoia != 3 || w.DetectionParanoia != 3 || w.Thresholds != (Thresholds{10, 4}) {
+		t.Errorf("%+v, %v", w, err)
+	}
+	if e := set.WAF.Exclusions; len(e) != 2 || e[0].Name != "one" || e[1].Rules[0] != (Selector{942200, 942299, ""}) ||
+		e[1].Variables[0] != (Variable{"ARGS", "json.a.*.b"}) {
+		t.Errorf("%+v", e)
 	}
 	if l := set.RateLimits; len(l) != 2 || l[0].Burst != 1 || l[1].Burst != 9 || l[0].Limit.String() != "1/s" || l[1].Limit.String() != "1/h" {
 		t.Errorf("%+v", l)
@@ -44,25 +48,35 @@ func TestFilesCombine(t *testing.T) {
 
 func TestFaults(t *testing.T) {
 	for text, want := range map[string]string{
-		"waf: {mode: blok}":                                        `a.yaml:1:13: waf.mode: "blok" is no mode`,
-		"waf: {paranoia: 5}":                                       `a.yaml:1:7: waf.paranoia: 5 is not between 1 and 4`,
-		"waf: {paranoia: two}":                                     `a.yaml:1:17: waf.paranoia: expected a whole number, found "two"`,
-		"waf: {paranoia: 3, detection_paranoia: 2}":                `waf.detection_paranoia: 2 is not between 3 and 4`,
-		"waf: {thresholds: {inbound: 0}}":                          `waf.thresholds.inbound: 0 is not between 1 and 10000`,
-		"rate_limits: [{name: a, key: [client]}]":                  `1:15: rate limit "a": limit: is missing`,
-		"rate_limits: [{name: a, limit: 5/d, key: [client]}]":      `"5/d" is no rate`,
-		"rate_limits: [{name: a, limit: 5/s}]":                     `key: says what has a bucket`,
-		"rate_limits: [{name: a, limit: 5/s, key: [ip]}]":          `"ip" is no key; write tenant or client`,
-		"rate_limits: [{name: a, match: {path: api}}]":             `"api" is no path pattern`,
-		"rate_limits: [{name: a, match: {path: /a**/b}}]":          `** stands for whole segments`,
-		"rate_limits: [{name: a, limit: 5/s, key: [], burst: -1}]": `burst: must be positive`,
+		"waf: {mode: blok}":                                                      `a.yaml:1:13: waf.mode: "blok" is no mode`,
+		"waf: {paranoia: 5}":                                                     `a.yaml:1:7: waf.paranoia: 5 is not between 1 and 4`,
+		"waf: {paranoia: two}":                                                   `a.yaml:1:17: waf.paranoia: expected a whole number, found "two"`,
+		"waf: {paranoia: 3, detection_paranoia: 2}":                              `waf.detection_paranoia: 2 is not between 3 and 4`,
+		"waf: {thresholds: {inbound: 0}}":                                        `waf.thresholds.inbound: 0 is not between 1 and 10000`,
+		"waf: {methods: [get]}":                                                  `1:17: waf.methods: "get" is no method`,
+		"waf: {content_types: [json]}":                                           `waf.content_types: "json" is no media type`,
+		"waf: {responses: {inspect: [text/html], max: big}}":                     `waf.responses.max: "big" is no size`,
+		"waf: {exclusions: [{name: a, rules: [x1], variables: [ARGS:a]}]}":       `put quotes around a value with a colon in it`,
+		"waf: {crs_dir: nonesuch}":                                               `1:7: waf.crs_dir: there is no Core Rule Set in`,
+		"waf: {exclusions: [{name: a}]}":                                         `1:20: exclusion "a": rules: says which rules`,
+		"waf: {exclusions: [{name: a, rules: [5-1x]}]}":                          `"5-1x" selects no rules`,
+		"waf: {exclusions: [{name: a, rules: [999-111]}]}":                       `a range from high to low`,
+		"waf: {exclusions: [{name: a, rules: [x1], variables: [\"ARGS:a'b\"]}]}": `is no variable`,
+		"waf: {exclusions: [{name: a, rules: [x1], variables: [\"TX:a\"]}]}":     `"TX:a" is no variable`,
+		"rate_limits: [{name: a, key: [client]}]":                                `1:15: rate limit "a": limit: is missing`,
+		"rate_limits: [{name: a, limit: 5/d, key: [client]}]":                    `"5/d" is no rate`,
+		"rate_limits: [{name: a, limit: 5/s}]":                                   `key: says what has a bucket`,
+		"rate_limits: [{name: a, limit: 5/s, key: [ip]}]":                        `"ip" is no key; write tenant or client`,
+		"rate_limits: [{name: a, match: {path: api}}]":                           `"api" is no path pattern`,
+		"rate_limits: [{name: a, match: {path: /a**/b}}]":                        `** stands for whole segments`,
+		"rate_limits: [{name: a, limit: 5/s, key: [], burst: -1}]":               `burst: must be positive`,
 	} {
 		if _, err := load(t, text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\n got %v\nwant %s", text, err, want)
 		}
 	}
 	twice := "rate_limits: [{name: a, limit: 5/s, key: [client]}]"
-	if _, err := load(t, twice, twice); err == nil || !strings.Contains(err.Error(), "b.yaml:1:16: name: \"a\"") {
+	if _, err := load(t, twice, twice); err == nil || !strings.Contains(err.Error(), "b.yaml:1:16: name: there is another rate limit \"a\"") {
 		t.Errorf("one name in two files: %v", err)
 	}
 	if _, err := Load([]string{"nonesuch"}); err == nil {
@@ -87,12 +101,13 @@ func TestMatch(t *testing.T) {
 		if err := m.Path.UnmarshalText([]byte(c.pattern)); err != nil {
 			t.Fatal(err)
 		}
-		if got := m.Matches("GET", c.path); got != c.want {
+		if got := m.Matches(Request{Method: "GET", Path: c.path}); got != c.want {
 			t.Errorf("%s on %s: %v", c.pattern, c.path, got)
 		}
 	}
-	if !(Match{}).Matches("PUT", "/x") || (Match{Method: "GET"}).Matches("PUT", "/x") {
-		t.Error("method")
+	put := Request{Method: "PUT", Tenant: "acme", Path: "/x"}
+	if !(Match{}).Matches(put) || (Match{Method: "GET"}).Matches(put) || (Match{Tenant: "globex"}).Matches(put) || !(Match{Tenant: "acme"}).Matches(put) {
+		t.Error("method or tenant")
 	}
 }
 

@@ -18,7 +18,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/corazawaf/coraza-coreruleset/v4"
 	"github.com/corazawaf/coraza/v3"
 	"github.com/corazawaf/coraza/v3/experimental"
 	"github.com/corazawaf/coraza/v3/types"
@@ -39,27 +38,29 @@ type Engine struct {
 // Engines compiles policies and shares the result. The zero value is ready.
 type Engines struct {
 	mu      sync.Mutex
-	engines map[policy]*Engine
+	engines map[string]*Engine // by policy key
 }
 
 // Get returns the engine for w's policy, compiling it if nobody has it yet. The
 // caller releases it when done. A policy that cannot be compiled is an error,
 // never a panic.
 func (s *Engines) Get(w rules.WAF) (*Engine, error) {
-	p := policyOf(w)
+	p, err := newPolicy(w)
+	if err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, ok := s.engines[p]
+	e, ok := s.engines[p.key]
 	if !ok {
-		var err error
 		if e, err = compile(p); err != nil {
 			return nil, err
 		}
 		e.owner = s
 		if s.engines == nil {
-			s.engines = map[policy]*Engine{}
+			s.engines = map[string]*Engine{}
 		}
-		s.engines[p] = e
+		s.engines[p.key] = e
 	}
 	e.users++
 	return e, nil
@@ -79,7 +80,7 @@ func (e *Engine) Release() {
 	if e.users--; e.users > 0 {
 		return
 	}
-	delete(e.owner.engines, e.policy)
+	delete(e.owner.engines, e.policy.key)
 	if c, ok := e.waf.(io.Closer); ok {
 		_ = c.Close() // it only forgets cached expressions, and reports no errors
 	}
@@ -93,12 +94,9 @@ func compile(p policy) (e *Engine, err error) {
 			err = fmt.Errorf("compile rules: %v", r)
 		}
 	}()
+	registerActions()
 	e = &Engine{policy: p, points: map[int]int{}}
-	cfg := coraza.NewWAFConfig().
-		WithRootFS(coreruleset.FS).
-		WithDirectives(base).
-		WithDirectives(p.setup()).
-		WithDirectives("Include @owasp_crs/*.conf")
+	cfg := coraza.NewWAFConfig().WithRootFS(p.files).WithDirectives(p.directives + p.include)
 	e.waf, err = coraza.NewWAF(experimental.WAFConfigWithRuleObserver(cfg, e.learn))
 	if err != nil {
 		return nil, fmt.Errorf("compile rules: %w", err)

@@ -1,14 +1,18 @@
 package waf
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
 	"github.com/corazawaf/coraza/v3/types"
+
+	"edge/rules"
 )
 
 // Request is what a transaction is told about a request.
@@ -16,6 +20,8 @@ type Request struct {
 	ID         string
 	Client     netip.AddrPort
 	ServerName string      // the host, canonical, without port
+	Tenant     string      // as it is recorded
+	Path       string      // decoded and cleaned, for exclusions
 	Method     string      //
 	Target     string      // the request target exactly as sent
 	Proto      string      // HTTP/1.1, HTTP/2.0
@@ -37,6 +43,7 @@ type Interruption struct {
 type Transaction struct {
 	engine *Engine
 	tx     types.Transaction
+	kind   string // the request's Content-Type
 }
 
 // Begin starts the inspection of a request.
@@ -47,16 +54,24 @@ func (e *Engine) Begin(r Request) *Transaction {
 	tx.SetServerName(r.ServerName)
 	addHeaders(tx.AddRequestHeader, r.Header)
 	addHeaders(tx.AddRequestHeader, http.Header{"Host": {r.Host}, "Transfer-Encoding": r.TransferEncoding})
-	return &Transaction{engine: e, tx: tx}
+	t := &Transaction{engine: e, tx: tx, kind: r.Header.Get("Content-Type")}
+	t.exclude(rules.Request{Method: r.Method, Tenant: r.Tenant, Path: r.Path})
+	return t
 }
 
-// addHeaders gives every value a key of its own: the engine may remember what it
-// did to a value by the identity of its key, and two values must never be taken
-// for one.
+// exclude tells the rules which exclusions apply to this request.
+func (t *Transaction) exclude(r rules.Request) {
+	for i, e := range t.engine.policy.Exclusions {
+		if e.Match.Matches(r) {
+			t.state().Variables().TX().Set(excludes(i), []string{"1"})
+		}
+	}
+}
+
 func addHeaders(add func(key, value string), h http.Header) {
 	for k, values := range h {
 		for _, v := range values {
-			add(strings.Clone(k), v)
+			add(k, v)
 		}
 	}
 }
@@ -69,6 +84,9 @@ func (t *Transaction) RequestHeaders() *Interruption {
 // RequestBody judges the whole request; body may be empty. It comes after
 // RequestHeaders, once. An error means that no verdict was reached.
 func (t *Transaction) RequestBody(body []byte) (*Interruption, error) {
+	if strings.Contains(strings.ToLower(t.kind), "ndjson") {
+		body = joinLines(body)
+	}
 	if len(body) > 0 {
 		if it, n, err := t.tx.WriteRequestBody(body); err != nil || it != nil {
 			return t.interruption(it), err
@@ -80,11 +98,34 @@ func (t *Transaction) RequestBody(body []byte) (*Interruption, error) {
 	return t.interruption(it), err
 }
 
-// Response judges the head of the answer, once, after RequestBody.
-func (t *Transaction) Response(status int, proto string, h http.Header) (*Interruption, error) {
+// joinLines makes one JSON array of JSON lines, which is a form the engine reads.
+func joinLines(body []byte) []byte {
+	lines := bytes.FieldsFunc(body, func(r rune) bool { return r == '\n' || r == '\r' })
+	return slices.Concat([]byte("["), bytes.Join(lines, []byte(",")), []byte("]"))
+}
+
+// ResponseHeaders judges the head of the answer, once, after RequestBody.
+func (t *Transaction) ResponseHeaders(status int, proto string, h http.Header) *Interruption {
 	addHeaders(t.tx.AddResponseHeader, h)
-	if it := t.tx.ProcessResponseHeaders(status, proto); it != nil {
-		return t.interruption(it), nil
+	return t.interruption(t.tx.ProcessResponseHeaders(status, proto))
+}
+
+// WantsResponseBody says how much of the answer's body is to be inspected, in
+// bytes, 0 for none. It comes after ResponseHeaders.
+func (t *Transaction) WantsResponseBody() int64 {
+	if !t.tx.IsResponseBodyAccessible() || !t.tx.IsResponseBodyProcessable() {
+		return 0
+	}
+	return int64(t.engine.policy.Responses.Max)
+}
+
+// ResponseBody judges the whole answer, once, after ResponseHeaders; body is its
+// beginning, empty where it is not inspected.
+func (t *Transaction) ResponseBody(body []byte) (*Interruption, error) {
+	if len(body) > 0 {
+		if it, _, err := t.tx.WriteResponseBody(body); err != nil || it != nil {
+			return t.interruption(it), err
+		}
 	}
 	it, err := t.tx.ProcessResponseBody()
 	return t.interruption(it), err
@@ -109,20 +150,34 @@ func (t *Transaction) interruption(it *types.Interruption) *Interruption {
 // against: the response's once that phase has scored, else the request's.
 func (t *Transaction) Score() (score, threshold int) {
 	if out := t.variable("blocking_outbound_anomaly_score"); out > 0 {
-		return out, t.engine.policy.outbound
+		return out, t.engine.policy.Thresholds.Outbound
 	}
-	return t.variable("blocking_inbound_anomaly_score"), t.engine.policy.inbound
+	return t.variable("blocking_inbound_anomaly_score"), t.engine.policy.Thresholds.Inbound
 }
 
 func (t *Transaction) variable(name string) int {
-	state, ok := t.tx.(plugintypes.TransactionState)
-	if !ok {
-		return 0
-	}
-	values := state.Variables().TX().Get(name)
+	values := t.state().Variables().TX().Get(name)
 	if len(values) == 0 {
 		return 0
 	}
 	n, _ := strconv.Atoi(values[0]) // a variable of the rules' own arithmetic: a number or unset
 	return n
+}
+
+// state is the engine's wider view of a transaction, which all of its transactions offer.
+func (t *Transaction) state() plugintypes.TransactionState {
+	return t.tx.(plugintypes.TransactionState)
+}
+
+// RuleIDs are the numbers of all rules that matched and are written to be logged,
+// bookkeeping included, in the order in which they did.
+func (t *Transaction) RuleIDs() []int {
+	var ids []int
+	for _, m := range t.tx.MatchedRules() {
+		logged, ok := m.(interface{ Log() bool })
+		if id := m.Rule().ID(); (!ok || logged.Log()) && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }

@@ -23,7 +23,16 @@ func engine(t testing.TB, w rules.WAF) *Engine {
 	return e
 }
 
-var paranoia1 = rules.WAF{Paranoia: 1, DetectionParanoia: 1, Thresholds: rules.Thresholds{Inbound: 5, Outbound: 4}}
+var paranoia1 = defaults()
+
+// defaults is the WAF of an app without rules files.
+func defaults() rules.WAF {
+	set, err := rules.Load(nil)
+	if err != nil {
+		panic(err)
+	}
+	return set.WAF
+}
 
 // get is an ordinary browser's request.
 func get(target string) Request {
@@ -125,7 +134,7 @@ func TestAttacks(t *testing.T) {
 // What honest clients of business applications send passes.
 func TestHonest(t *testing.T) {
 	e := engine(t, paranoia1)
-	for _, method := range strings.Fields(allowedMethods) {
+	for _, method := range paranoia1.Methods {
 		r := get("/employees/7")
 		r.Method = method
 		if it, matches := judge(t, e, r, ""); it != nil {

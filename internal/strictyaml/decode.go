@@ -68,6 +68,10 @@ func (d *Document) mapping(at *token.Position, pairs []*ast.MappingValueNode, pa
 		return
 	}
 	names, fields := keys(v.Type())
+	if len(names) == 0 {
+		d.add(at, "%s: expected text, found a mapping; put quotes around a value with a colon in it", label(path))
+		return
+	}
 	for _, pair := range pairs {
 		tok := pair.Key.GetToken()
 		i := slices.Index(names, tok.Value)
