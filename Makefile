@@ -25,6 +25,9 @@ test-fast: need ## the rooms alone, without starting an edge
 
 test-long: test fuzz ## the long proofs: all tests, and every fuzz target for FUZZTIME
 
+crs: ## the regression suite of the Core Rule Set, through a whole edge
+	go test -count=1 -run '^TestCRS$$' -v ./cmd/edge | grep -v '^=== '
+
 bench: ## all benchmarks, each beside its baseline
 	go test -run '^$$' -bench . -benchmem ./...
 

@@ -29,6 +29,7 @@ type Stage string
 
 // The stages.
 const (
+	StageHTTP     Stage = "http"
 	StageHost     Stage = "host"
 	StageLimit    Stage = "limit"
 	StageBody     Stage = "body"
@@ -42,6 +43,8 @@ type Reason string
 
 // Every reason the edge can give.
 const (
+	ReasonBadTarget      Reason = "bad_target"
+	ReasonBadHost        Reason = "bad_host"
 	ReasonUnknownHost    Reason = "unknown_host"
 	ReasonRateLimited    Reason = "rate_limited"
 	ReasonBodyTooLarge   Reason = "body_too_large"

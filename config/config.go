@@ -11,6 +11,7 @@ package config
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -82,7 +83,7 @@ type App struct {
 	Name string `yaml:"name"`
 	// Hosts are exact names, or "*.name" for everything below a name, at any
 	// depth. An exact name wins over a wildcard, a longer wildcard over a
-	// shorter one.
+	// shorter one. An address can be given too, for clients that use no name.
 	Hosts []string `yaml:"hosts"`
 	// Tenant says how the customer company behind a request is found.
 	Tenant Tenant `yaml:"tenant"`
@@ -185,6 +186,12 @@ func (c *Config) check(doc *strictyaml.Document) {
 	}
 }
 
+// endsInNumber says that a name would be taken for an IPv4 address, or part of one.
+func endsInNumber(h string) bool {
+	last := h[strings.LastIndexByte(h, '.')+1:]
+	return strings.Trim(last, "0123456789") == ""
+}
+
 // checkFile says so where a file that is referred to cannot be read.
 func checkFile(doc *strictyaml.Document, at, path string) {
 	f, err := os.Open(path)
@@ -214,10 +221,12 @@ func (a *App) check(doc *strictyaml.Document, path string, names map[string]bool
 	for j, h := range a.Hosts {
 		at := fmt.Sprintf("%s.hosts[%d]", path, j)
 		h = strings.ToLower(strings.TrimSuffix(h, "."))
-		a.Hosts[j] = h
-		if !hostForm.MatchString(h) || len(h) > 253 || net.ParseIP(h) != nil {
-			doc.Faultf(at, "hosts: %q is no host name; write a name such as hr.example.com or *.hr.example.com", h)
+		if ip, err := netip.ParseAddr(h); err == nil && ip.Zone() == "" {
+			h = ip.Unmap().String()
+		} else if !hostForm.MatchString(h) || len(h) > 253 || endsInNumber(h) {
+			doc.Faultf(at, "hosts: %q is no host; write a name such as hr.example.com or *.hr.example.com, or an address", h)
 		}
+		a.Hosts[j] = h
 		if other, taken := hosts[h]; taken {
 			doc.Faultf(at, "hosts: %q already belongs to app %q", h, other)
 		}

@@ -4,16 +4,27 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"net"
+	"net/netip"
 	"strings"
 )
 
-// canonicalHost is the name in a Host header in the one form everything else
-// uses: lower case, without port and without the dot of the root.
+// canonicalHost is the host in a Host header in the one form everything else
+// uses: a name in lower case without port and without the dot of the root, or an
+// address as it is written shortest (RFC 5952). It is "" for what is neither.
 func canonicalHost(host string) string {
-	if h, _, err := net.SplitHostPort(host); err == nil {
+	if h, port, err := net.SplitHostPort(host); err == nil && strings.Trim(port, "0123456789") == "" {
 		host = h
+	} else {
+		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	}
-	return strings.ToLower(strings.TrimSuffix(host, "."))
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.WithZone("").Unmap().String()
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789-._") != "" {
+		return ""
+	}
+	return host
 }
 
 // newID returns the name of a request: 16 letters and digits, 80 random bits, in

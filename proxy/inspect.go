@@ -159,7 +159,10 @@ func (x *exchange) closeTransaction() {
 	if x.tx == nil {
 		return
 	}
-	x.rules = x.tx.RuleIDs()
+	if x.rules = x.tx.RuleIDs(); len(x.rules) > 0 {
+		x.tx.Finish()
+		x.rules = x.tx.RuleIDs()
+	}
 	x.score, x.threshold = x.tx.Score()
 	if err := x.tx.Close(); err != nil && x.fault.Message == "" {
 		x.fault.Message = err.Error()

@@ -18,6 +18,7 @@ import (
 	"net/netip"
 	"path"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,7 @@ type check struct {
 // checks are all of them, in order: what the head alone can decide comes first,
 // because an address over its limit must not cost a regular expression.
 var checks = []check{
+	{blocklog.StageHTTP, (*Server).checkForm},
 	{blocklog.StageHost, (*Server).checkHost},
 	{blocklog.StageLimit, (*Server).checkLimits},
 	{blocklog.StageBody, (*Server).readBody},
@@ -119,6 +121,22 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	x.path = path.Clean("/" + r.URL.Path)
 	r.Header.Del("Expect") // net/http has answered it
 	return x
+}
+
+// checkForm refuses requests whose form leaves open what they ask for.
+func (s *Server) checkForm(x *exchange) (pass blocklog.Decision) {
+	refuse := func(reason blocklog.Reason, detail string) blocklog.Decision {
+		return blocklog.Decision{Action: blocklog.Deny, Reason: reason, Status: http.StatusBadRequest, Detail: detail}
+	}
+	switch {
+	case x.r.Method == http.MethodConnect:
+		return refuse(blocklog.ReasonBadTarget, "CONNECT asks for a tunnel, and the edge digs none")
+	case strings.Contains(x.r.RequestURI, "#"):
+		return refuse(blocklog.ReasonBadTarget, "the request target has a fragment, which is for clients to keep")
+	case x.host == "":
+		return refuse(blocklog.ReasonBadHost, fmt.Sprintf("%q is no host", x.r.Host))
+	}
+	return pass
 }
 
 // checkHost refuses what no app answers to. There is no default app.

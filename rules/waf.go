@@ -35,6 +35,10 @@ type WAF struct {
 	Responses Responses `yaml:"responses"`
 	// Exclusions say what not to look at, and where. Those of all files add up.
 	Exclusions []Exclusion `yaml:"exclusions"`
+	// Settings are variables that the rule set's crs-setup.conf documents, such as
+	// arg_length: 400, by their names without "tx.". They win over what the keys
+	// above set.
+	Settings map[string]string `yaml:"settings"`
 	// CRSDir is a directory with a release of the Core Rule Set (the one that has
 	// rules/ in it), to be used instead of the one that is built in.
 	CRSDir string `yaml:"crs_dir"`
@@ -172,8 +176,9 @@ func (w *WAF) complete(file string) {
 }
 
 var (
-	methodForm = regexp.MustCompile(`^[A-Z]{3,20}$`)
-	mediaForm  = regexp.MustCompile(`^[a-z0-9][a-z0-9.+-]*/[a-z0-9][a-z0-9.+-]*$`)
+	methodForm  = regexp.MustCompile(`^[A-Z]{3,20}$`)
+	settingForm = regexp.MustCompile(`^[a-z][a-z0-9_]{1,63}$`)
+	mediaForm   = regexp.MustCompile(`^[a-z0-9][a-z0-9.+-]*/[a-z0-9][a-z0-9.+-]*$`)
 )
 
 func (w *WAF) check(doc *strictyaml.Document, seen map[string]bool) {
@@ -198,6 +203,11 @@ func (w *WAF) check(doc *strictyaml.Document, seen map[string]bool) {
 	all("waf.methods", w.Methods, methodForm, "method; write it in capitals")
 	all("waf.content_types", w.ContentTypes, mediaForm, "media type; write type/subtype in small letters")
 	all("waf.responses.inspect", w.Responses.Inspect, mediaForm, "media type; write type/subtype in small letters")
+	for name, value := range w.Settings {
+		if !settingForm.MatchString(name) || strings.ContainsAny(value, "'\"\\\r\n") {
+			doc.Faultf("waf.settings."+name, "waf.settings: %s: %q cannot be set; names are those of crs-setup.conf, values have no quotes", name, value)
+		}
+	}
 	if w.CRSDir != "" {
 		if found, _ := filepath.Glob(filepath.Join(w.CRSDir, "rules", "REQUEST-901-*.conf")); len(found) == 0 {
 			doc.Faultf("waf.crs_dir", "waf.crs_dir: there is no Core Rule Set in %s; it has a directory rules with REQUEST-901-INITIALIZATION.conf in it", w.CRSDir)

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -61,11 +62,17 @@ func (ca *LocalCA) Pool() *x509.CertPool {
 	return pool
 }
 
-// Issue writes a fresh certificate for hosts as name.pem and name.key, valid
+// Issue writes a fresh certificate for hosts, names or addresses, as name.pem and name.key, valid
 // for 90 days, and says where.
 func (ca *LocalCA) Issue(name string, hosts ...string) (config.CertFile, error) {
 	tmpl := template(hosts[0], 90*24*time.Hour)
-	tmpl.DNSNames = hosts
+	for _, h := range hosts {
+		if ip := net.ParseIP(h); ip != nil {
+			tmpl.IPAddresses = append(tmpl.IPAddresses, ip)
+		} else {
+			tmpl.DNSNames = append(tmpl.DNSNames, h)
+		}
+	}
 	tmpl.KeyUsage = x509.KeyUsageDigitalSignature
 	tmpl.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	if err := ca.issue(tmpl, name); err != nil {

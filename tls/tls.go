@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -19,7 +20,7 @@ import (
 
 // Manager finds the certificate for a handshake. It is safe for concurrent use.
 type Manager struct {
-	byName map[string]*tls.Certificate // names as in the certificate, wildcards included
+	byName map[string]*tls.Certificate // names as in the certificate, wildcards and addresses included
 }
 
 // Load reads the certificate files. Its error joins every pair that is
@@ -52,6 +53,9 @@ func (m *Manager) load(f config.CertFile) error {
 	}
 	for _, name := range cert.Leaf.DNSNames {
 		m.byName[strings.ToLower(name)] = &cert
+	}
+	for _, ip := range cert.Leaf.IPAddresses {
+		m.byName[ip.String()] = &cert
 	}
 	return nil
 }
@@ -93,10 +97,14 @@ func (m *Manager) Config() *tls.Config {
 		},
 		NextProtos: []string{"h2", "http/1.1"},
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			if c := m.find(strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))); c != nil {
+			name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
+			if local, err := netip.ParseAddrPort(hello.Conn.LocalAddr().String()); name == "" && err == nil {
+				name = local.Addr().Unmap().String() // whoever calls an address by its number names nobody
+			}
+			if c := m.find(name); c != nil {
 				return c, nil
 			}
-			return nil, fmt.Errorf("no certificate for %q", hello.ServerName)
+			return nil, fmt.Errorf("no certificate for %q", name)
 		},
 	}
 }

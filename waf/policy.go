@@ -5,7 +5,9 @@ import (
 	_ "embed"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/corazawaf/coraza-coreruleset/v4"
@@ -71,7 +73,13 @@ func (p policy) setup() string {
 		fmt.Fprintf(&b, "SecResponseBodyAccess On\nSecResponseBodyMimeType %s\nSecResponseBodyLimit %d\nSecResponseBodyLimitAction ProcessPartial\n",
 			strings.Join(p.Responses.Inspect, " "), p.Responses.Max)
 	}
-	b.WriteString("SecDefaultAction \"phase:1,log,pass\"\nSecDefaultAction \"phase:2,log,pass\"\nSecAction \"id:900990,phase:1,pass,t:none,nolog")
+	for phase := 1; phase <= 5; phase++ {
+		fmt.Fprintf(&b, "SecDefaultAction \"phase:%d,log,pass\"\n", phase)
+	}
+	b.WriteString("SecAction \"id:900990,phase:1,pass,t:none,nolog")
+	for _, name := range slices.Sorted(maps.Keys(p.Settings)) {
+		vars = append(vars, name+"="+p.Settings[name])
+	}
 	for _, v := range vars {
 		fmt.Fprintf(&b, ",setvar:'tx.%s'", v)
 	}

@@ -131,6 +131,10 @@ func (t *Transaction) ResponseBody(body []byte) (*Interruption, error) {
 	return t.interruption(it), err
 }
 
+// Finish runs the rules of the last phase, which judge nothing and correlate what
+// the others found. It is worth its time only where they found something.
+func (t *Transaction) Finish() { t.tx.ProcessLogging() }
+
 // Close ends the inspection and frees what it held. The transaction must not be
 // used afterwards.
 func (t *Transaction) Close() error { return t.tx.Close() }

@@ -13,7 +13,8 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// Decode fills the struct v points to. Keys match `yaml:"name"` tags exactly.
+// Decode fills the struct v points to. Keys match `yaml:"name"` tags exactly; a
+// map from strings takes any.
 // A type with UnmarshalText takes any scalar, and may be a struct too, for
 // values that have a short form. A key that is left out leaves its field as it
 // was, an empty list gives an empty slice that is not nil, and a key with
@@ -63,6 +64,10 @@ func start(n ast.Node) *token.Position {
 }
 
 func (d *Document) mapping(at *token.Position, pairs []*ast.MappingValueNode, path string, v reflect.Value) {
+	if v.Kind() == reflect.Map {
+		d.entries(pairs, path, v)
+		return
+	}
 	if v.Kind() != reflect.Struct {
 		d.add(at, "%s: expected %s, found a mapping", label(path), expected(v.Type()))
 		return
@@ -83,6 +88,24 @@ func (d *Document) mapping(at *token.Position, pairs []*ast.MappingValueNode, pa
 		d.places[child] = tok.Position
 		d.value(pair.Value, child, v.Field(fields[i]))
 	}
+}
+
+// entries decodes a mapping whose keys are the author's. What is there stays,
+// unless a key is written again.
+func (d *Document) entries(pairs []*ast.MappingValueNode, path string, v reflect.Value) {
+	m := reflect.MakeMap(v.Type())
+	for key, value := range v.Seq2() {
+		m.SetMapIndex(key, value)
+	}
+	for _, pair := range pairs {
+		tok := pair.Key.GetToken()
+		child := join(path, tok.Value)
+		d.places[child] = tok.Position
+		value := reflect.New(v.Type().Elem()).Elem()
+		d.value(pair.Value, child, value)
+		m.SetMapIndex(reflect.ValueOf(tok.Value), value)
+	}
+	v.Set(m)
 }
 
 func (d *Document) sequence(n *ast.SequenceNode, path string, v reflect.Value) {
@@ -113,7 +136,7 @@ func (d *Document) scalar(n ast.ScalarNode, path string, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString(text)
-	case reflect.Struct, reflect.Slice:
+	case reflect.Struct, reflect.Map, reflect.Slice:
 		fail(fmt.Sprintf("expected %s, found %q", expected(v.Type()), text))
 	default: // numbers and booleans, which the library decodes with its own care
 		if err := yaml.NodeToValue(n, v.Addr().Interface()); err != nil {
@@ -159,7 +182,7 @@ func didYouMean(got string, known []string) string {
 
 func expected(t reflect.Type) string {
 	switch t.Kind() {
-	case reflect.Struct:
+	case reflect.Struct, reflect.Map:
 		return "a mapping"
 	case reflect.Slice:
 		return "a list"
