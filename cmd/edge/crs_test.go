@@ -1,8 +1,7 @@
-package main
+package main_test
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
@@ -10,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -24,7 +22,6 @@ import (
 
 	"github.com/corazawaf/coraza-coreruleset/v4/tests"
 	"github.com/goccy/go-yaml"
-	"go.uber.org/zap"
 
 	"edge/blocklog"
 	edgetls "edge/tls"
@@ -225,24 +222,16 @@ func startSuite(t *testing.T, upstream string, inbound, outbound int) *suiteRun 
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	stopped, ready := make(chan error, 1), make(chan net.Addr, 1)
-	go func() {
-		stopped <- run(ctx, filepath.Join(dir, "edge.yaml"), zap.NewNop(), func(a net.Addr) { ready <- a })
-	}()
+	p, err := launch("edge-plain", dir, nil, "run", "--config", "edge.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
-		cancel()
-		if err := <-stopped; err != nil {
+		if err := p.stop(); err != nil {
 			t.Error(err)
 		}
 	})
-	s := &suiteRun{tls: &tls.Config{ServerName: "localhost", RootCAs: ca.Pool()}}
-	select {
-	case a := <-ready:
-		s.addr = a.String()
-	case err := <-stopped:
-		t.Fatal(err)
-	}
+	s := &suiteRun{addr: p.addr, tls: &tls.Config{ServerName: "localhost", RootCAs: ca.Pool()}}
 	log, err := os.Open(filepath.Join(dir, "state", "log", blocklog.AccessFile))
 	if err != nil {
 		t.Fatal(err)

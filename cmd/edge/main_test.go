@@ -112,35 +112,66 @@ func start(ts *testscript.TestScript, _ bool, args []string) {
 	if args[0] == "-plain" {
 		name, args = "edge-plain", args[1:]
 	}
-	cmd := exec.Command(filepath.Join(bin, name), args...)
-	cmd.Dir = ts.MkAbs(".")
-	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+ts.Getenv("XDG_CACHE_HOME"))
-	log, err := cmd.StderrPipe()
-	ts.Check(err)
-	var out bytes.Buffer
-	cmd.Stdout = &out
-	ts.Check(cmd.Start())
-	lines := bufio.NewScanner(log)
-	addr := ""
-	for addr == "" && lines.Scan() {
-		ts.Logf("%s", lines.Text())
-		if m := servingAt.FindStringSubmatch(lines.Text()); m != nil {
-			addr = m[1]
-		}
+	p, err := launch(name, ts.MkAbs("."), []string{"XDG_CACHE_HOME=" + ts.Getenv("XDG_CACHE_HOME")}, args...)
+	if err != nil {
+		ts.Fatalf("the edge did not start: %v", err)
 	}
-	if addr == "" {
-		ts.Fatalf("the edge did not start: %v", cmd.Wait())
-	}
-	ts.Setenv("ADDR", addr)
-	ts.Setenv("EDGE_PID", fmt.Sprint(cmd.Process.Pid))
+	ts.Setenv("ADDR", p.addr)
+	ts.Setenv("EDGE_PID", fmt.Sprint(p.cmd.Process.Pid))
 	ts.Defer(func() {
-		ts.Check(cmd.Process.Signal(syscall.SIGTERM))
-		for lines.Scan() {
-			ts.Logf("%s", lines.Text())
-		}
-		ts.Check(cmd.Wait()) // an edge told to stop exits with 0, and a race exits with 66
-		ts.Logf("%s", out.String())
+		err := p.stop()
+		ts.Logf("%s%s", p.log.String(), p.out.String())
+		ts.Check(err)
 	})
+}
+
+// process is an edge that serves.
+type process struct {
+	cmd  *exec.Cmd
+	addr string       // of listen.https
+	rest chan struct{}
+
+	out, log bytes.Buffer // what it printed and logged, to be read when it has ended
+}
+
+// launch starts a binary under test and waits until it serves.
+func launch(name, dir string, env []string, args ...string) (*process, error) {
+	p := &process{cmd: exec.Command(filepath.Join(bin, name), args...), rest: make(chan struct{})}
+	p.cmd.Dir, p.cmd.Env, p.cmd.Stdout = dir, append(os.Environ(), env...), &p.out
+	log, err := p.cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	lines := bufio.NewScanner(log)
+	for p.addr == "" && lines.Scan() {
+		fmt.Fprintln(&p.log, lines.Text())
+		if m := servingAt.FindStringSubmatch(lines.Text()); m != nil {
+			p.addr = m[1]
+		}
+	}
+	if p.addr == "" {
+		return nil, fmt.Errorf("%w\n%s", p.cmd.Wait(), p.log.String())
+	}
+	go func() {
+		defer close(p.rest)
+		for lines.Scan() {
+			fmt.Fprintln(&p.log, lines.Text())
+		}
+	}()
+	return p, nil
+}
+
+// stop asks the edge to stop. One that is asked exits with 0; one in which the
+// race detector found something does not.
+func (p *process) stop() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	<-p.rest
+	return p.cmd.Wait()
 }
 
 // roots trusts what the script's CA or the demo's has signed.
