@@ -24,13 +24,35 @@ import (
 
 // Config is one edge.yaml.
 type Config struct {
-	Listen Listen `yaml:"listen"`
-	TLS    TLS    `yaml:"tls"`
-	State  State  `yaml:"state"`
-	Log    Log    `yaml:"log"`
-	Apps   []App  `yaml:"apps"`
+	Process
+	TLS  TLS   `yaml:"tls"`
+	Log  Log   `yaml:"log"`
+	Apps []App `yaml:"apps"`
 
 	doc *strictyaml.Document
+}
+
+// Process is what is fixed for the process's life: a change needs a restart.
+type Process struct {
+	Listen Listen `yaml:"listen"`
+	State  State  `yaml:"state"`
+}
+
+// Files are all files the configuration at path consists of: itself and what it
+// names. They are a guess where it could not be read.
+func (c *Config) Files(path string) []string {
+	files := []string{path}
+	if c == nil {
+		return files
+	}
+	for _, f := range c.TLS.Files {
+		files = append(files, f.Cert, f.Key)
+	}
+	for _, a := range c.Apps {
+		files = append(files, a.Rules...)
+	}
+	slices.Sort(files)
+	return slices.Compact(files)
 }
 
 // Fault is what is wrong with the value at path ("apps[0].hosts[1]"), as an error
@@ -127,9 +149,8 @@ func Load(path string) (*Config, error) {
 	}
 	doc := strictyaml.Parse(path, data)
 	c := &Config{
-		Listen: Listen{HTTPS: ":443"},
-		State:  State{Dir: "/var/lib/edge"},
-		doc:    doc,
+		Process: Process{Listen: Listen{HTTPS: ":443"}, State: State{Dir: "/var/lib/edge"}},
+		doc:     doc,
 	}
 	doc.Decode(c)
 	if doc.OK() { // meaning is only worth judging where the shape is right

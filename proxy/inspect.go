@@ -154,8 +154,9 @@ func (x *exchange) endInspection() {
 }
 
 // closeTransaction notes what the rules found, whatever came of it, and frees
-// the transaction.
+// the transaction and with it the policy it was judged by.
 func (x *exchange) closeTransaction() {
+	defer x.unpin.Do(x.snap.Close)
 	if x.tx == nil {
 		return
 	}

@@ -19,6 +19,7 @@ import (
 	"path"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,11 +59,25 @@ type Server struct {
 	checks    []check
 }
 
-// New returns a Server under the policy of snap.
+// New returns a Server under the policy of snap, which it closes when a Swap has
+// replaced it.
 func New(snap *Snapshot, limits ratelimit.Store, records *blocklog.Log, logger *zap.Logger) *Server {
 	s := &Server{limits: limits, log: records, logger: logger, transport: newTransport(), stdLog: zap.NewStdLog(logger), checks: checks}
 	s.current.Store(snap)
 	return s
+}
+
+// Swap makes next the policy of all requests that begin from now on. Those under
+// way end as they began, and the last of them closes the old snapshot.
+func (s *Server) Swap(next *Snapshot) { s.current.Swap(next).Close() }
+
+// pin returns the current snapshot, held for one request.
+func (s *Server) pin() *Snapshot {
+	for {
+		if snap := s.current.Load(); snap.acquire() {
+			return snap
+		}
+	}
 }
 
 // exchange is one request and its answer.
@@ -73,6 +88,7 @@ type exchange struct {
 	id      string
 	started time.Time
 	snap    *Snapshot // the policy that judges it, to the end
+	unpin   sync.Once // lets go of snap
 	client  netip.AddrPort
 	host    string // canonical
 	app     *app   // nil where nobody answers to host
@@ -114,7 +130,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // begin pins the policy and finds out who is asking whom.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.current.Load(), framing: r.TransferEncoding}
+	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.pin(), framing: r.TransferEncoding}
 	x.client = peer(r)
 	x.host = canonicalHost(r.Host)
 	x.app, x.tenant = x.snap.find(x.host)

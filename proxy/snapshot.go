@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"edge/blocklog"
 	"edge/config"
@@ -15,8 +16,10 @@ import (
 )
 
 // Snapshot is everything compiled from one load of the configuration. It is
-// immutable; a request is judged by one snapshot from beginning to end.
+// immutable; a request is judged by one snapshot from beginning to end. It holds
+// on to its engines until it has been replaced and its last request is over.
 type Snapshot struct {
+	uses       atomic.Int64 // requests under way, and one for being the current snapshot
 	generation uint64
 	exact      map[string]*app
 	wild       map[string]*app // by what follows "*."
@@ -46,6 +49,7 @@ func Compile(c *config.Config, sets map[string]rules.Set, engines *waf.Engines, 
 		exact:      map[string]*app{}, wild: map[string]*app{},
 		redact: blocklog.NewRedactor(c.Log.Redact),
 	}
+	snap.uses.Store(1)
 	var errs []error
 	for _, a := range c.Apps {
 		if err := snap.add(a, sets[a.Name], engines); err != nil {
@@ -83,10 +87,29 @@ func (s *Snapshot) add(c config.App, set rules.Set, engines *waf.Engines) error 
 	return nil
 }
 
-// Close releases what the snapshot shares. No request may be using it.
+// Generation numbers the load the snapshot comes from.
+func (s *Snapshot) Generation() uint64 { return s.generation }
+
+// Close gives up one use of the snapshot; the last one releases what it shares.
 func (s *Snapshot) Close() {
+	if s.uses.Add(-1) > 0 {
+		return
+	}
 	for _, e := range s.engines {
 		e.Release()
+	}
+}
+
+// acquire takes one more use, unless there is none left.
+func (s *Snapshot) acquire() bool {
+	for {
+		n := s.uses.Load()
+		if n <= 0 {
+			return false
+		}
+		if s.uses.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"edge/config"
@@ -20,23 +21,28 @@ import (
 
 // Manager finds the certificate for a handshake. It is safe for concurrent use.
 type Manager struct {
-	byName map[string]*tls.Certificate // names as in the certificate, wildcards and addresses included
+	names atomic.Pointer[map[string]*tls.Certificate] // as in the certificate, wildcards and addresses included
 }
 
 // Load reads the certificate files. Its error joins every pair that is
 // missing, broken, does not belong together, or whose key others may read.
 func Load(files []config.CertFile) (*Manager, error) {
-	m := &Manager{byName: map[string]*tls.Certificate{}}
+	names := map[string]*tls.Certificate{}
 	var errs []error
 	for _, f := range files {
-		if err := m.load(f); err != nil {
+		if err := load(f, names); err != nil {
 			errs = append(errs, err)
 		}
 	}
+	m := &Manager{}
+	m.names.Store(&names)
 	return m, errors.Join(errs...)
 }
 
-func (m *Manager) load(f config.CertFile) error {
+// Replace takes over the certificates of next, for handshakes from now on.
+func (m *Manager) Replace(next *Manager) { m.names.Store(next.names.Load()) }
+
+func load(f config.CertFile, names map[string]*tls.Certificate) error {
 	info, err := os.Stat(f.Key)
 	if err != nil {
 		return err
@@ -52,10 +58,10 @@ func (m *Manager) load(f config.CertFile) error {
 		return fmt.Errorf("%s: %w", f.Cert, err)
 	}
 	for _, name := range cert.Leaf.DNSNames {
-		m.byName[strings.ToLower(name)] = &cert
+		names[strings.ToLower(name)] = &cert
 	}
 	for _, ip := range cert.Leaf.IPAddresses {
-		m.byName[ip.String()] = &cert
+		names[ip.String()] = &cert
 	}
 	return nil
 }
@@ -68,7 +74,7 @@ func (m *Manager) Covers(host string) bool { return m.find(host) != nil }
 // Expires returns when the first of the certificates stops being valid.
 func (m *Manager) Expires() time.Time {
 	var first time.Time
-	for _, c := range m.byName {
+	for _, c := range *m.names.Load() {
 		if first.IsZero() || c.Leaf.NotAfter.Before(first) {
 			first = c.Leaf.NotAfter
 		}
@@ -78,11 +84,12 @@ func (m *Manager) Expires() time.Time {
 
 // find looks for name itself, then for the wildcard one level up (RFC 6125 §6.4.3).
 func (m *Manager) find(name string) *tls.Certificate {
-	if c := m.byName[name]; c != nil {
+	names := *m.names.Load()
+	if c := names[name]; c != nil {
 		return c
 	}
 	_, parent, _ := strings.Cut(name, ".")
-	return m.byName["*."+parent]
+	return names["*."+parent]
 }
 
 // Config returns the server's settings: TLS 1.2 with ECDHE and AEAD suites, and

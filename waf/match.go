@@ -111,7 +111,7 @@ func ruleOf(m types.MatchedRule) blocklog.Rule {
 
 // fingerprints says that what a rule recognised is libinjection's own code for a
 // kind of text, which tells a reader nothing.
-func fingerprints(r types.RuleMetadata) bool { return strings.HasPrefix(r.Operator(), "@detect") }
+func fingerprints(r types.RuleMetadata) bool { return strings.Contains(r.Raw(), "@detect") }
 
 // isBookkeeping says that a variable is the rules' own notebook.
 func isBookkeeping(v variables.RuleVariable) bool {

@@ -113,7 +113,7 @@ func TestCRS(t *testing.T) {
 // suite yields the tests of all files, in order.
 func suite(t *testing.T) func(yield func(string, suiteTest) bool) {
 	return func(yield func(string, suiteTest) bool) {
-		err := fs.WalkDir(tests.FS, ".", func(path string, d fs.DirEntry, err error) error {
+		err := fs.WalkDir(tests.FS, ".", func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, ".yaml") {
 				return err
 			}
@@ -257,7 +257,7 @@ func (s *suiteRun) run(test suiteTest) error {
 			continue
 		}
 		matched, err := s.matched()
-		if err != nil && (err != errNoRecord || len(stage.Output.Log.Expect) > 0) { // refused before there was a request
+		if err != nil && (!errors.Is(err, errNoRecord) || len(stage.Output.Log.Expect) > 0) { // refused before there was a request
 			return fmt.Errorf("status %d: %w", status, err)
 		}
 		for _, id := range stage.Output.Log.Expect {

@@ -14,6 +14,7 @@ import (
 // loaded is everything the operator wrote, read, checked and compiled.
 type loaded struct {
 	config   *config.Config
+	sets     map[string]rules.Set // by app
 	certs    *edgetls.Manager
 	snapshot *proxy.Snapshot
 }
@@ -25,13 +26,8 @@ func load(path string, engines *waf.Engines, generation uint64) (*loaded, error)
 	if err != nil {
 		return nil, withCode{exitConfig, err}
 	}
-	var errs []error
-	sets := map[string]rules.Set{}
-	for _, a := range c.Apps {
-		if sets[a.Name], err = rules.Load(a.Rules); err != nil {
-			errs = append(errs, err)
-		}
-	}
+	sets, err := loadRules(c)
+	errs := []error{err}
 	certs, err := edgetls.Load(c.TLS.Files)
 	errs = append(errs, err)
 	if err == nil {
@@ -44,7 +40,7 @@ func load(path string, engines *waf.Engines, generation uint64) (*loaded, error)
 	if err != nil {
 		return nil, withCode{exitConfig, err}
 	}
-	return &loaded{c, certs, snap}, nil
+	return &loaded{c, sets, certs, snap}, nil
 }
 
 // uncovered names the hosts that no certificate is for.

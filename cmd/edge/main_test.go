@@ -19,6 +19,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -39,6 +40,8 @@ import (
 //	start [-plain] ARG…       run "edge ARG…" in the background until it serves; ends with the script
 //	request [-h1] [-H 'K: V']… [-d BODY|@FILE] METHOD URL
 //	                          print status, headers and body; $ID is the answer's X-Request-Id
+//	await PATTERN             wait until the edge has logged that
+//	hangup                    send it SIGHUP
 //	raw FILE                  send FILE over TLS and HTTP/1.1, hang up the sending side, print the answer
 //	exits CODE COMMAND ARG…   run a command and expect that exit code
 //	socket URL TEXT           send TEXT over a WebSocket and print what comes back
@@ -79,7 +82,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"certificate": certificate, "configure": configure, "start": start, "raw": raw, "exits": exits, "request": request, "socket": socket, "stream": stream, "rss": rss,
+			"certificate": certificate, "configure": configure, "start": start, "raw": raw, "exits": exits, "await": await, "hangup": hangup, "request": request, "socket": socket, "stream": stream, "rss": rss,
 		},
 	})
 }
@@ -118,20 +121,37 @@ func start(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	ts.Setenv("ADDR", p.addr)
 	ts.Setenv("EDGE_PID", fmt.Sprint(p.cmd.Process.Pid))
+	running.Store(ts.Getenv("WORK"), p)
 	ts.Defer(func() {
 		err := p.stop()
-		ts.Logf("%s%s", p.log.String(), p.out.String())
+		ts.Logf("%s%s", p.logged(), p.out.String())
 		ts.Check(err)
 	})
+}
+
+// running holds the edge of each script, by its directory.
+var running sync.Map
+
+func await(ts *testscript.TestScript, _ bool, args []string) {
+	p, _ := running.Load(ts.Getenv("WORK"))
+	ts.Check(p.(*process).await(args[0]))
+}
+
+func hangup(ts *testscript.TestScript, _ bool, _ []string) {
+	p, _ := running.Load(ts.Getenv("WORK"))
+	ts.Check(p.(*process).cmd.Process.Signal(syscall.SIGHUP))
 }
 
 // process is an edge that serves.
 type process struct {
 	cmd  *exec.Cmd
-	addr string       // of listen.https
+	addr string // of listen.https
 	rest chan struct{}
 
-	out, log bytes.Buffer // what it printed and logged, to be read when it has ended
+	out bytes.Buffer // what it printed, to be read when it has ended
+
+	mu  sync.Mutex
+	log strings.Builder // what it has logged so far
 }
 
 // launch starts a binary under test and waits until it serves.
@@ -147,21 +167,44 @@ func launch(name, dir string, env []string, args ...string) (*process, error) {
 	}
 	lines := bufio.NewScanner(log)
 	for p.addr == "" && lines.Scan() {
-		fmt.Fprintln(&p.log, lines.Text())
+		p.hear(lines.Text())
 		if m := servingAt.FindStringSubmatch(lines.Text()); m != nil {
 			p.addr = m[1]
 		}
 	}
 	if p.addr == "" {
-		return nil, fmt.Errorf("%w\n%s", p.cmd.Wait(), p.log.String())
+		return nil, fmt.Errorf("%w\n%s", p.cmd.Wait(), p.logged())
 	}
 	go func() {
 		defer close(p.rest)
 		for lines.Scan() {
-			fmt.Fprintln(&p.log, lines.Text())
+			p.hear(lines.Text())
 		}
 	}()
 	return p, nil
+}
+
+func (p *process) hear(line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.log.WriteString(line + "\n")
+}
+
+func (p *process) logged() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.String()
+}
+
+// await waits until the edge has logged what matches.
+func (p *process) await(pattern string) error {
+	re := regexp.MustCompile(pattern)
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		if re.MatchString(p.logged()) {
+			return nil
+		}
+	}
+	return fmt.Errorf("no %s in the log:\n%s", pattern, p.logged())
 }
 
 // stop asks the edge to stop. One that is asked exits with 0; one in which the

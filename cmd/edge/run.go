@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,7 +36,8 @@ func runCommand() *cobra.Command {
 		Use:   "run",
 		Short: "Serve until told to stop",
 		Long: `Serve the applications of the configuration until SIGINT or SIGTERM, then finish
-the requests under way (20 s at most) and exit.`,
+the requests under way (20 s at most) and exit. The configuration is read again
+when one of its files changes, and on SIGHUP; one that is wrong is not used.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), path, newLogger(os.Stderr), nil)
@@ -52,8 +56,6 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 	if err != nil {
 		return err
 	}
-	defer l.snapshot.Close()
-
 	records, err := blocklog.Open(l.config.State.LogDir(), logger)
 	if err != nil {
 		return err
@@ -62,6 +64,7 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 
 	limits := ratelimit.NewMemory(limitBuckets)
 	edge := proxy.New(l.snapshot, limits, records, logger)
+	reload := newReloader(path, engines, l, edge, logger)
 
 	server := listen.New(edge, l.certs.Config(), logger)
 	socket, err := net.Listen("tcp", l.config.Listen.HTTPS)
@@ -70,6 +73,10 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 	}
 	serving := make(chan error, 1)
 	go func() { serving <- server.Serve(socket) }()
+	var background sync.WaitGroup
+	defer background.Wait()
+	background.Go(func() { reload.run(ctx) })
+	background.Go(func() { onHangup(ctx, reload.ask) })
 	logger.Info("serving",
 		zap.Stringer("https", socket.Addr()), zap.Int("apps", len(l.config.Apps)), zap.Int("engines", engines.Len()),
 		zap.String("records", l.config.State.LogDir()), zap.Time("certificates_until", l.certs.Expires()))
@@ -82,6 +89,21 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
 	return errors.Join(socket.Close(), server.Shutdown(drain), <-serving)
+}
+
+// onHangup calls f at every SIGHUP until ctx ends.
+func onHangup(ctx context.Context, f func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+			f()
+		}
+	}
 }
 
 // newLogger writes lines for people to a terminal and JSON to anything else.

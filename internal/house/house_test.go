@@ -32,6 +32,7 @@ var owners = map[string]string{
 	"golang.org/x/time":                          "ratelimit",
 	"github.com/spf13/cobra":                     "cmd/edge",
 	"github.com/coder/websocket":                 "internal/demo",
+	"github.com/fsnotify/fsnotify":               "cmd/edge",
 }
 
 // room is one package.

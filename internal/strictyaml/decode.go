@@ -86,7 +86,7 @@ func (d *Document) mapping(at *token.Position, pairs []*ast.MappingValueNode, pa
 		}
 		child := join(path, tok.Value)
 		d.places[child] = tok.Position
-		d.value(pair.Value, child, v.Field(fields[i]))
+		d.value(pair.Value, child, v.FieldByIndex(fields[i]))
 	}
 }
 
@@ -157,11 +157,12 @@ func scalarText(n ast.ScalarNode) string {
 	return n.GetToken().Value
 }
 
-// keys lists the YAML names of a struct's fields beside their indexes.
-func keys(t reflect.Type) (names []string, fields []int) {
-	for i := range t.NumField() {
-		if name := t.Field(i).Tag.Get("yaml"); name != "" && name != "-" {
-			names, fields = append(names, name), append(fields, i)
+// keys lists the YAML names of a struct's fields, those of embedded structs
+// included, beside their indexes.
+func keys(t reflect.Type) (names []string, fields [][]int) {
+	for _, f := range reflect.VisibleFields(t) {
+		if name := f.Tag.Get("yaml"); name != "" {
+			names, fields = append(names, name), append(fields, f.Index)
 		}
 	}
 	return names, fields

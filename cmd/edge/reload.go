@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"go.uber.org/zap"
+
+	"edge/config"
+	"edge/proxy"
+	"edge/rules"
+	edgetls "edge/tls"
+	"edge/waf"
+)
+
+// reloader is the only way in which policy changes. Whoever wants a reload asks
+// for one with ask; all requests end in one goroutine, which coalesces them.
+//
+// A load that fails changes nothing, and is not tried again until a file has
+// changed. A load that succeeds replaces what the operator wrote, whole, in one
+// step; what the world did (buckets, connections, records) is not touched.
+type reloader struct {
+	path    string
+	engines *waf.Engines
+	certs   *edgetls.Manager
+	edge    *proxy.Server
+	logger  *zap.Logger
+
+	current *loaded
+	seen    [sha256.Size]byte // content of everything the last load read, whether it succeeded or not
+	asked   chan struct{}
+}
+
+// quiet is how long files have to be left alone before they are read. Editors
+// and deployments write in several steps.
+const quiet = 150 * time.Millisecond
+
+func newReloader(path string, engines *waf.Engines, first *loaded, edge *proxy.Server, logger *zap.Logger) *reloader {
+	return &reloader{
+		path: path, engines: engines, certs: first.certs, edge: edge, logger: logger,
+		current: first, seen: fingerprint(first.config.Files(path), first.sets), asked: make(chan struct{}, 1),
+	}
+}
+
+// ask asks for a reload. It never waits: one that is already due will see what
+// this one is about.
+func (r *reloader) ask() {
+	select {
+	case r.asked <- struct{}{}:
+	default:
+	}
+}
+
+// run serves requests for reloads, and watches the files for changes, until ctx
+// ends. Where files cannot be watched it says so; ask works all the same.
+func (r *reloader) run(ctx context.Context) {
+	watch, err := fsnotify.NewWatcher()
+	if err != nil {
+		r.logger.Warn("files are not watched; send SIGHUP to reload", zap.Error(err))
+		watch = &fsnotify.Watcher{} // which never has anything to say
+	} else {
+		defer watch.Close() //nolint:errcheck // the process no longer cares
+		r.watchAll(watch)
+	}
+	var due <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-watch.Events:
+			if due == nil {
+				due = time.After(quiet)
+			}
+		case err := <-watch.Errors:
+			r.logger.Warn("watching files", zap.Error(err))
+		case <-r.asked:
+			r.reload(true)
+		case <-due:
+			due = nil
+			r.reload(false)
+			r.watchAll(watch)
+		}
+	}
+}
+
+// watchAll watches the directories of all files that matter, and of what
+// symbolic links lead to, since an editor replaces files and a deployment links.
+func (r *reloader) watchAll(w *fsnotify.Watcher) {
+	for _, file := range append(r.current.config.Files(r.path), crsFiles(r.current.sets)...) {
+		dirs := []string{filepath.Dir(file)}
+		if real, err := filepath.EvalSymlinks(file); err == nil {
+			dirs = append(dirs, filepath.Dir(real))
+		}
+		for _, dir := range dirs {
+			if !slices.Contains(w.WatchList(), dir) {
+				_ = w.Add(dir) // a directory that is gone is a fault the load will name
+			}
+		}
+	}
+}
+
+// reload loads and, if all is well, swaps. It says what came of it; where the
+// files are as they were, only if it was asked.
+func (r *reloader) reload(asked bool) {
+	c, err := config.Load(r.path)
+	var sets map[string]rules.Set
+	if err == nil {
+		sets, _ = loadRules(c) // for the names of files; faults come up again in load
+	}
+	content := fingerprint(c.Files(r.path), sets)
+	if content == r.seen {
+		if asked {
+			r.logger.Info("nothing has changed", zap.Uint64("generation", r.current.snapshot.Generation()))
+		}
+		return
+	}
+	r.seen = content
+	next, err := load(r.path, r.engines, r.current.snapshot.Generation()+1)
+	if err != nil {
+		r.logger.Error("the new configuration is not used; the old one stays in force", zap.Error(err),
+			zap.Uint64("generation", r.current.snapshot.Generation()))
+		return
+	}
+	last := r.current
+	r.certs.Replace(next.certs)
+	r.edge.Swap(next.snapshot)
+	r.current = next
+	fields := append(changes(last, next), zap.Uint64("generation", next.snapshot.Generation()), zap.Int("engines", r.engines.Len()))
+	r.logger.Info("reloaded", fields...)
+}
+
+// changes says what is new in policy terms, app by app, and which changes need a
+// restart.
+func changes(last, next *loaded) []zap.Field {
+	var added, removed, changed []string
+	unchanged := 0
+	old := map[string]config.App{}
+	for _, a := range last.config.Apps {
+		old[a.Name] = a
+	}
+	for _, a := range next.config.Apps {
+		before, was := old[a.Name]
+		delete(old, a.Name)
+		switch {
+		case !was:
+			added = append(added, a.Name)
+		case reflect.DeepEqual(before, a) && reflect.DeepEqual(last.sets[a.Name], next.sets[a.Name]):
+			unchanged++
+		default:
+			changed = append(changed, a.Name)
+		}
+	}
+	for name := range old {
+		removed = append(removed, name)
+	}
+	slices.Sort(removed)
+	fields := []zap.Field{
+		zap.Strings("added", added), zap.Strings("removed", removed), zap.Strings("changed", changed), zap.Int("unchanged", unchanged),
+	}
+	if last.config.Process != next.config.Process {
+		fields = append(fields, zap.String("restart_needed", "listen or state have changed; they are fixed while the edge runs"))
+	}
+	return fields
+}
+
+// fingerprint is the content of files and of the rule sets on disk. A file that
+// cannot be read counts as such.
+func fingerprint(files []string, sets map[string]rules.Set) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for _, file := range append(files, crsFiles(sets)...) {
+		text, err := os.ReadFile(file)
+		h.Write([]byte(file))
+		if err != nil {
+			h.Write([]byte(err.Error()))
+		}
+		part := sha256.Sum256(text)
+		h.Write(part[:])
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// crsFiles are the files of the rule sets on disk that sets use, in order.
+func crsFiles(sets map[string]rules.Set) []string {
+	var all []string
+	for _, set := range sets {
+		if files, err := set.WAF.CRSFiles(); err == nil {
+			all = append(all, files...)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// loadRules reads the rules of all apps.
+func loadRules(c *config.Config) (map[string]rules.Set, error) {
+	var errs []error
+	sets := map[string]rules.Set{}
+	for _, a := range c.Apps {
+		set, err := rules.Load(a.Rules)
+		sets[a.Name] = set
+		errs = append(errs, err)
+	}
+	return sets, errors.Join(errs...)
+}
