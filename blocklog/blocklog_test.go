@@ -14,24 +14,36 @@ import (
 )
 
 func TestRedactor(t *testing.T) {
-	r := NewRedactor([]string{"bank_account"})
+	r := NewRedactor([]string{"bank_account", "--"})
 	for name, secret := range map[string]bool{
-		"password": true, "user[Password]": true, "json.user.new_passwd": true, "access-token": true, "apiKey": true,
-		"Authorization": true, "Proxy-Authorization": true, "Cookie": true, "X-CSRF-Token": true, "otp": true, "user.otp": true, "pin": true,
-		"bankAccountNumber": true, "BANK-ACCOUNT": true, "PHPSESSID": true,
-		"footprint": false, "opinion": false, "note": false, "email": false, "q": false, "": false,
+		"password": true, "user[Password]": true, "json.user.new_passwd": true, "access-token": true, "apiKey": true, "API_KEY": true,
+		"Authorization": true, "Proxy-Authorization": true, "Cookie": true, "X-CSRF-Token": true, "X-Auth": true, "otp": true, "user.otp": true,
+		"pin": true, "userPin": true, "user_PIN": true, "pass": true, "PHPSESSID": true, "JSESSIONID": true, "jsessionid": true,
+		"bankAccountNumber": true, "BANK-ACCOUNT": true,
+		"footprint": false, "opinion": false, "compass": false, "author": false, "spinner": false, "note": false, "email": false, "q": false, "": false,
 	} {
 		if r.Field(name) != secret {
 			t.Errorf("%q: secret %v", name, !secret)
 		}
 	}
 	for text, want := range map[string]string{
-		"a note":                            "a note",
-		"x=1&password=a b&y=2":              "x=1&password=" + Redacted,
-		`{"user":"ann","password" : "a"}`:   `{"user":"ann","password" : ` + Redacted,
-		"http://x/?access_token%3Dabc":      "http://x/?access_token%3D" + Redacted,
-		"bank_account: 12":                  "bank_account: " + Redacted,
-		"remember the password for tuesday": "remember the password for tuesday",
+		"a note":                                        "a note",
+		"x=1&password=hush b&y=2":                       "x=1&password=" + Redacted,
+		`{"user":"ann","password" : "hush"}`:            `{"user":"ann","password" :` + Redacted,
+		`{"password":"hush"}`:                           `{"password":` + Redacted,
+		"http://x/?access_token%3Dhush":                 "http://x/?access_token%3D" + Redacted,
+		"%22password%22%3A%22hush":                      "%22password%22%3A" + Redacted,
+		"<password>hush</password>":                     "<password>" + Redacted,
+		"form-data; name=\"password\"\r\n\r\nhush":      "form-data; name=\"password\"\r\n\r\n" + Redacted,
+		"Bearer hush":                                   "Bearer " + Redacted,
+		"https://ann:hush@hr/":                          "https://" + Redacted + "@hr/",
+		"/a;jsessionid=hush":                            "/a;jsessionid=" + Redacted,
+		"/reset/token=hush":                             "/reset/token=" + Redacted,
+		"x eyJhbGciOi.hush":                             "x eyJhbGci" + Redacted,
+		"bank_account: 12":                              "bank_account:" + Redacted,
+		"pin=1234":                                      "pin=" + Redacted,
+		"remember the password for tuesday":             "remember the password for tuesday",
+		"https://hr.example.com:8443/spinner?compass=1": "https://hr.example.com:8443/spinner?compass=1",
 	} {
 		if got := r.Text(text); got != want {
 			t.Errorf("%q\n got %q\nwant %q", text, got, want)
@@ -40,12 +52,12 @@ func TestRedactor(t *testing.T) {
 	if got := r.Value("token", ""); got != "" {
 		t.Errorf("an empty value became %q", got)
 	}
-}
-
-func TestQuery(t *testing.T) {
-	for raw, want := range map[string]string{"": "", "a=1&b=2": "a=…&b=…", "flag&a=": "flag&a=…", "a=b=c": "a=…"} {
-		if got := Query(raw); got != want {
-			t.Errorf("%q: %q", raw, got)
+	for raw, want := range map[string]string{
+		"": "", "a=1&b=2": "a=…&b=…", "hush&a=": "…&a=…", "a=b=c": "a=…", `{"password":"hush"}`: "…", "password%3Dhush": "…",
+		"password%3Dhush=1": "password%3D" + Redacted + "=…",
+	} {
+		if got := r.Query(raw); got != want {
+			t.Errorf("%q: %q, want %q", raw, got, want)
 		}
 	}
 }
@@ -55,7 +67,7 @@ func FuzzLine(f *testing.F) {
 	f.Add("/a", "curl", "\xff\x00\u2028\x1b[2J", 3)
 	f.Add(strings.Repeat("\x00", 5000), strings.Repeat("é", 3000), strings.Repeat("\"", 9000), 40)
 	f.Fuzz(func(t *testing.T, path, agent, value string, n int) {
-		e := Event{URL: URL{Path: path, Query: value, Domain: path}, UserAgent: Agent{agent}, TLS: TLS{ServerName: agent}, Error: Fault{value, value}}
+		e := Event{Rule: Rule{agent, path, value}, URL: URL{Path: path, Query: value, Domain: path}, UserAgent: Agent{agent}, TLS: TLS{ServerName: agent}, Error: Fault{value, value}}
 		for range n % 50 {
 			e.Edge.Matches = append(e.Edge.Matches, Match{Rule: Rule{ID: "1", Name: agent}, Field: path, Value: value, Matched: value})
 		}
@@ -100,6 +112,7 @@ func TestFind(t *testing.T) {
 	l.Access(served)
 	l.Block(refused)
 	l.Access(refused)
+	l.Access(Event{Event: Meta{ID: "served02"}})
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +126,7 @@ func TestFind(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for ask, want := range map[string]string{"refused1": "refused1", "ref": "refused1", "last": "refused1", "served": "served01"} {
+	for ask, want := range map[string]string{"refused1": "refused1", "ref": "refused1", "last": "refused1", "served01": "served01"} {
 		if e, err := Find(dir, ask); err != nil || e.Event.ID != want || (want == "refused1") != (len(e.Edge.Matches) == 1) {
 			t.Errorf("%s: %+v, %v", ask, e, err)
 		}
@@ -122,6 +135,19 @@ func TestFind(t *testing.T) {
 		if _, err := Find(dir, ask); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: %v", ask, err)
 		}
+	}
+	if _, err := Find(dir, "served"); !errors.Is(err, ErrAmbiguous) {
+		t.Errorf("two at once: %v", err)
+	}
+	if l, err = Open(dir, zap.NewNop()); err != nil { // the half line must not swallow the next
+		t.Fatal(err)
+	}
+	l.Block(Event{Event: Meta{ID: "next0001"}})
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := Find(dir, "last"); err != nil || e.Event.ID != "next0001" {
+		t.Errorf("after a crash: %+v, %v", e, err)
 	}
 	info, err := os.Stat(filepath.Join(dir, BlockFile))
 	if err != nil || info.Mode().Perm()&0o007 != 0 {
@@ -153,7 +179,7 @@ func TestSentence(t *testing.T) {
 	}
 	score := Decision{
 		Action: Deny, Reason: ReasonWAFScore, Score: 10, Threshold: 5, Rule: Rule{ID: "942100", Name: "SQL Injection"},
-		Matches: []Match{{Rule: Rule{ID: "942100"}, Field: "ARGS:q", Value: "1' OR '1'='1"}, {Rule: Rule{ID: "942130"}, Field: "ARGS:q"}},
+		Matches: []Match{{Rule: Rule{ID: "942130"}, Field: "ARGS:q", Score: 5}, {Rule: Rule{ID: "942100"}, Field: "ARGS:q", Value: "1' OR '1'='1", Score: 5}},
 	}
 	const who = "On 1 March 2027 at 09:00:00 UTC 203.0.113.7 sent GET hr.example.com/search to hr (tenant acme) and "
 	for _, c := range []struct {

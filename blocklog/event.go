@@ -2,6 +2,7 @@ package blocklog
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -106,42 +107,44 @@ func (e *Event) Apply(d Decision) {
 // a sane length, then matches are dropped from the end, and last the texts are
 // cut to the bone. It is valid UTF-8 whatever the client sent.
 func (e Event) line() []byte {
-	for n := 1024; ; n = max(n/2, 16) {
+	for n := 1024; n >= 16; n /= 2 {
 		e.clip(n)
 		for keep := len(e.Edge.Matches); ; keep-- {
 			b, err := json.Marshal(e)
-			if err != nil { // only a time no calendar holds can do this
-				return nil
-			}
-			if len(b) < MaxLine {
+			if err == nil && len(b) < MaxLine {
 				return append(b, '\n')
 			}
-			if keep <= 1 {
+			if keep <= 1 || err != nil {
 				break
 			}
 			e.Edge.Matches, e.Edge.Omitted = e.Edge.Matches[:keep-1], e.Edge.Omitted+1
 		}
 	}
+	return []byte(fmt.Sprintf(`{"event":{"id":%q,"outcome":"unknown"}}`+"\n", Clip(e.Event.ID, 64))) // nothing can be this long
 }
 
-// clip cuts every text a client can reach to n bytes, the parts of a match to a
-// quarter of that, and leaves a stack trace four times as much.
+// clip cuts every text to n bytes, the parts of a match to a quarter of that, and
+// leaves a stack trace four times as much.
 func (e *Event) clip(n int) {
 	for _, s := range []*string{
-		&e.URL.Domain, &e.URL.Path, &e.URL.Query, &e.UserAgent.Original, &e.HTTP.Request.Method,
-		&e.TLS.ServerName, &e.Edge.Detail, &e.Error.Message,
+		&e.URL.Domain, &e.URL.Path, &e.URL.Query, &e.UserAgent.Original, &e.HTTP.Request.Method, &e.HTTP.Version,
+		&e.TLS.ServerName, &e.Edge.App, &e.Edge.Tenant, &e.Edge.Detail, &e.Error.Message,
 	} {
 		*s = Clip(*s, n)
 	}
 	e.Error.Stack = Clip(e.Error.Stack, 4*n)
+	e.Rule = e.Rule.clip(n / 4)
 	e.Edge.Rules = e.Edge.Rules[:min(len(e.Edge.Rules), n/4)]
 	matches := make([]Match, len(e.Edge.Matches))
 	for i, m := range e.Edge.Matches {
-		m.Field, m.Value, m.Matched, m.Name = Clip(m.Field, n/4), Clip(m.Value, n/4), Clip(m.Matched, n/4), Clip(m.Name, n/4)
+		m.Rule = m.Rule.clip(n / 4)
+		m.Field, m.Value, m.Matched = Clip(m.Field, n/4), Clip(m.Value, n/4), Clip(m.Matched, n/4)
 		matches[i] = m
 	}
 	e.Edge.Matches = matches
 }
+
+func (r Rule) clip(n int) Rule { return Rule{Clip(r.ID, n), Clip(r.Name, n), Clip(r.Category, n)} }
 
 // Clip returns s as valid UTF-8 in at most n bytes, with an ellipsis where it
 // was cut; n is at least 3.

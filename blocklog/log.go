@@ -37,18 +37,31 @@ func Open(dir string, logger *zap.Logger) (*Log, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("log directory: %w", err)
 	}
-	open := func(name string) (*os.File, error) {
-		return os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
-	}
-	block, err := open(BlockFile)
+	block, err := openLines(filepath.Join(dir, BlockFile))
 	if err != nil {
 		return nil, fmt.Errorf("block log: %w", err)
 	}
-	access, err := open(AccessFile)
+	access, err := openLines(filepath.Join(dir, AccessFile))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("access log: %w", err), block.Close())
 	}
 	return &Log{block: block, access: access, logger: logger}, nil
+}
+
+// openLines opens a file to append lines to. Where a crash has left half a line,
+// it ends it, so that it does not take the next one with it.
+func openLines(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o640)
+	if err != nil {
+		return nil, err
+	}
+	last := make([]byte, 1)
+	if end, err := f.Seek(0, io.SeekEnd); err == nil && end > 0 {
+		if _, err := f.ReadAt(last, end-1); err == nil && last[0] != '\n' {
+			_, _ = f.WriteString("\n") // if it cannot be written, nothing can
+		}
+	}
+	return f, nil
 }
 
 // Block records a decision about a request, with its evidence.
@@ -65,7 +78,10 @@ func (l *Log) Lost() uint64 { return l.lost.Load() }
 
 func (l *Log) put(f *os.File, line []byte) {
 	l.mu.Lock()
-	_, err := f.Write(line)
+	n, err := f.Write(line)
+	if err != nil && n > 0 {
+		_, _ = f.WriteString("\n") // what is there of the line must not spoil the next
+	}
 	l.mu.Unlock()
 	if err != nil && l.lost.Add(1) == 1 {
 		l.logger.Error("log lines are being lost", zap.String("file", f.Name()), zap.Error(err))
@@ -79,8 +95,11 @@ func (l *Log) Close() error {
 	return errors.Join(l.block.Close(), l.access.Close())
 }
 
-// ErrNotFound says that a log holds no event of that id.
-var ErrNotFound = errors.New("no such event")
+// What Find says where there is not exactly one event to return.
+var (
+	ErrNotFound  = errors.New("no such event")
+	ErrAmbiguous = errors.New("more than one event begins like that")
+)
 
 // Find returns the event whose id is or starts with id, from the block log of
 // dir or, if nothing was decided about that request, its access log. The id
@@ -88,7 +107,8 @@ var ErrNotFound = errors.New("no such event")
 // as one cut short by a crash, are skipped.
 func Find(dir, id string) (Event, error) {
 	files := []string{BlockFile, AccessFile}
-	if id == "last" {
+	last := id == "last"
+	if last {
 		id, files = "", files[:1]
 	}
 	for _, name := range files {
@@ -99,7 +119,7 @@ func Find(dir, id string) (Event, error) {
 		if err != nil {
 			return Event{}, err
 		}
-		e, err := scan(f, id)
+		e, err := scan(f, id, last)
 		if err = errors.Join(err, f.Close()); !errors.Is(err, ErrNotFound) {
 			return e, err
 		}
@@ -107,8 +127,9 @@ func Find(dir, id string) (Event, error) {
 	return Event{}, ErrNotFound
 }
 
-// scan returns the last event of r whose id starts with prefix.
-func scan(r io.Reader, prefix string) (Event, error) {
+// scan returns the last event of r whose id starts with prefix. If they are not
+// all of one request, that is an error unless any will do.
+func scan(r io.Reader, prefix string, any bool) (Event, error) {
 	var found Event
 	err := ErrNotFound
 	lines := bufio.NewScanner(r)
@@ -118,9 +139,13 @@ func scan(r io.Reader, prefix string) (Event, error) {
 			continue
 		}
 		var e Event
-		if json.Unmarshal(lines.Bytes(), &e) == nil && strings.HasPrefix(e.Event.ID, prefix) {
-			found, err = e, nil
+		if json.Unmarshal(lines.Bytes(), &e) != nil || !strings.HasPrefix(e.Event.ID, prefix) {
+			continue
 		}
+		if err == nil && found.Event.ID != e.Event.ID && !any {
+			return Event{}, ErrAmbiguous
+		}
+		found, err = e, nil
 	}
 	if lines.Err() != nil {
 		return Event{}, lines.Err()

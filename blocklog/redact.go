@@ -8,59 +8,70 @@ import (
 // Redacted stands where a secret was.
 const Redacted = "[redacted]"
 
-// secretWords mark a field's value as secret wherever they occur in its name;
-// shortWords only where they stand alone, since a footprint is not an otp.
+// secretWords mark a value as secret wherever they occur in its name; "-" stands
+// for any separator or none. shortWords do so only as words of their own, be it
+// by separators or by capitals: a footprint is no otp.
 var (
 	secretWords = []string{
-		"passw", "passphrase", "kennwort", "motdepasse", "contrasen", "secret", "token", "apikey", "accesskey",
-		"privatekey", "authorization", "cookie", "credential", "session", "sessid", "bearer", "signature",
+		"passw", "passphrase", "kennwort", "mot-de-passe", "contrase", "secret", "token", "api-key", "access-key",
+		"private-key", "authoriz", "cookie", "credential", "session", "sessid", "bearer", "signature",
 	}
-	shortWords = regexp.MustCompile(`(?i)(?:^|[^a-z])(?:pwd|otp|pin|jwt|cvv|cvc|sid|csrf|xsrf)(?:[^a-z]|$)`)
+	shortWords = []string{"pass", "pwd", "pw", "pin", "otp", "jwt", "cvv", "cvc", "sid", "csrf", "xsrf", "auth", "sig"}
 )
 
-// Redactor keeps secrets out of records. It is made once per policy and safe
-// for concurrent use; the zero value knows the usual names only.
-type Redactor struct{ extra []string }
+// Redactor keeps secrets out of records. It is made once per policy and safe for
+// concurrent use.
+type Redactor struct {
+	name *regexp.Regexp // the name of a secret
+	text *regexp.Regexp // such a name inside a text, with what separates it from its value
+}
 
 // NewRedactor returns a Redactor that also treats fields whose name contains one
-// of names as secret. Case and separators do not count: "bankAccount",
+// of extra as secret. Case and separators do not count: "bankAccount",
 // "bank_account" and "bank-account" are one.
-func NewRedactor(names []string) Redactor {
-	var r Redactor
-	for _, n := range names {
-		r.extra = append(r.extra, bare(n))
+func NewRedactor(extra []string) Redactor {
+	var long, short []string
+	for _, w := range append(secretWords, extra...) {
+		if letters := separators.Split(w, -1); strings.Join(letters, "") != "" {
+			for i := range letters {
+				letters[i] = regexp.QuoteMeta(strings.ToLower(letters[i]))
+			}
+			long = append(long, strings.Join(letters, `[\W_]{0,3}`))
+		}
 	}
-	return r
+	for _, w := range shortWords {
+		capital := strings.ToUpper(w[:1]) + w[1:]
+		short = append(short, `(?:^|[^A-Za-z])(?i:`+w+`)(?:$|[^A-Za-z])`, `[a-z]`+capital+`(?:$|[^a-z])`)
+	}
+	names := `(?i:` + strings.Join(long, "|") + `)`
+	return Redactor{
+		name: regexp.MustCompile(names + "|" + strings.Join(short, "|")),
+		text: regexp.MustCompile(`(?i)(?:` + names + `[\w.\-\[\]]*|\b(?:` + strings.Join(shortWords, "|") + `)\b)` + separatorForm +
+			`|\b(?:bearer|basic|digest)\s+|eyJ[\w-]{5}`),
+	}
 }
+
+// separators divide a name into words.
+var separators = regexp.MustCompile(`[^A-Za-z0-9\x{80}-\x{10FFFF}]+`)
+
+// userinfo is the user and password in a URL.
+var userinfo = regexp.MustCompile(`://[^/\s@]+@`)
+
+// separatorForm is what stands between a name and its value: in forms, JSON, XML,
+// headers and multipart bodies, escaped or not.
+const separatorForm = `(?:["'\\\]\s]|%22|%5d|&quot;)*(?:[:=>]|%3a|%3d|%3e|\r\n)`
 
 // Field reports whether the value of a field of this name must not be recorded.
-// Cookies are credentials, all of them.
-func (r Redactor) Field(name string) bool {
-	if shortWords.MatchString(name) {
-		return true
-	}
-	n := bare(name)
-	for _, words := range [][]string{secretWords, r.extra} {
-		for _, w := range words {
-			if strings.Contains(n, w) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// key finds `name=`, `name:` and `"name":` inside free text.
-var key = regexp.MustCompile(`([\w.\-\[\]]+)["']?\s*(?:%3[aAdD]|[:=])\s*`)
+func (r Redactor) Field(name string) bool { return r.name.MatchString(name) }
 
 // Text masks secrets in a value that may hold names of its own, such as a body
-// sent as one field or a URL in a parameter: from the first secret name on,
-// nothing is kept, because where a value ends depends on who parses it.
+// sent as one field or a URL in a parameter, and credentials known by their form.
+// From the first one on nothing is kept, because where a value ends depends on
+// who parses it.
 func (r Redactor) Text(s string) string {
-	for _, m := range key.FindAllStringSubmatchIndex(s, -1) {
-		if r.Field(s[m[2]:m[3]]) {
-			return s[:m[1]] + Redacted
-		}
+	s = userinfo.ReplaceAllString(s, "://"+Redacted+"@")
+	if m := r.text.FindStringIndex(s); m != nil {
+		return s[:m[1]] + Redacted
 	}
 	return s
 }
@@ -74,30 +85,18 @@ func (r Redactor) Value(name, value string) string {
 	return r.Text(value)
 }
 
-// Query masks the values of a URL's query and keeps the names, in order:
-// "q=…&page=…". Values that matter to a decision are in its matches.
-func Query(raw string) string {
+// Query masks a URL's query but for the names in it, in order: "q=…&page=…".
+// Values that matter to a decision are in its matches.
+func (r Redactor) Query(raw string) string {
 	if raw == "" {
 		return ""
 	}
 	parts := strings.Split(raw, "&")
 	for i, p := range parts {
-		if name, _, ok := strings.Cut(p, "="); ok {
-			parts[i] = name + "=…"
+		name, _, named := strings.Cut(p, "=")
+		if parts[i] = "…"; named {
+			parts[i] = r.Text(name) + "=…"
 		}
 	}
 	return strings.Join(parts, "&")
-}
-
-// bare lowers s and drops everything but letters and digits.
-func bare(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'A' && r <= 'Z':
-			return r + ('a' - 'A')
-		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r >= 0x80:
-			return r
-		}
-		return -1
-	}, s)
 }

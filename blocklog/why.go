@@ -2,6 +2,7 @@ package blocklog
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -46,6 +47,8 @@ func (e Event) because() string {
 		return fmt.Sprintf("%s, and this rule alone refuses", e.finding())
 	case ReasonRateLimited:
 		return fmt.Sprintf("it was one too many for the rate limit %q: %s", e.Rule.ID, e.Edge.Detail)
+	case ReasonWAFResponse:
+		return fmt.Sprintf("of what the application answered: %s", e.finding())
 	case ReasonPanic:
 		return "the edge ran into a fault of its own"
 	}
@@ -55,10 +58,11 @@ func (e Event) because() string {
 // finding is what the deciding rule found, and where.
 func (e Event) finding() string {
 	rule := fmt.Sprintf("rule %s (%s)", e.Rule.ID, printable(e.Rule.Name))
-	if len(e.Edge.Matches) == 0 || e.Edge.Matches[0].Field == "" {
+	i := slices.IndexFunc(e.Edge.Matches, func(m Match) bool { return m.ID == e.Rule.ID })
+	if i < 0 || e.Edge.Matches[i].Field == "" {
 		return rule + " matched the request"
 	}
-	m := e.Edge.Matches[0]
+	m := e.Edge.Matches[i]
 	if m.Value == "" {
 		return fmt.Sprintf("%s matched %s", rule, Where(m.Field))
 	}
@@ -69,9 +73,13 @@ func (e Event) finding() string {
 func (e Event) others() string {
 	ids := map[string]bool{}
 	for _, m := range e.Edge.Matches {
-		ids[m.ID] = true
+		if m.Score > 0 {
+			ids[m.ID] = true
+		}
 	}
-	switch n := len(ids) + e.Edge.Omitted - 1; {
+	switch n := len(ids) - 1; {
+	case e.Edge.Omitted > 0:
+		return fmt.Sprintf(", at least %d more rules matched", max(n, 1))
 	case n <= 0:
 		return ""
 	case n == 1:
@@ -94,7 +102,7 @@ func Where(field string) string {
 	whole := map[string]string{
 		"REQUEST_URI": "the URL", "REQUEST_URI_RAW": "the URL", "REQUEST_LINE": "the request line", "REQUEST_FILENAME": "the path",
 		"REQUEST_BASENAME": "the end of the path", "QUERY_STRING": "the query", "REQUEST_BODY": "the body", "REQUEST_METHOD": "the method",
-		"XML": "the XML body", "FILES": "the name of an uploaded file", "RESPONSE_STATUS": "the answer's status", "REQBODY_ERROR": "the body", "URI_PARSE_ERROR": "the URL",
+		"XML": "the XML body", "REQUEST_XML": "the XML body", "REQUEST_COOKIES": "a cookie", "REQUEST_COOKIES_NAMES": "the name of a cookie", "FILES": "the name of an uploaded file", "RESPONSE_STATUS": "the answer's status", "REQBODY_ERROR": "the body", "URI_PARSE_ERROR": "the URL",
 		"MULTIPART_STRICT_ERROR": "the multipart body", "ARGUMENTS_LIMIT_REACHED": "the number of fields",
 	}
 	return or(whole[kind], printable(field))
@@ -107,7 +115,7 @@ func (e Event) Explain() string {
 	if len(e.Edge.Matches) > 0 {
 		fmt.Fprintln(&b, "\nWhat was found:")
 		for _, m := range e.Edge.Matches {
-			fmt.Fprintf(&b, "  %s %s (%d points)\n", m.ID, printable(m.Name), m.Score)
+			fmt.Fprintf(&b, "  %s %s (%s)\n", m.ID, printable(m.Name), points(m.Score))
 			fmt.Fprintf(&b, "      in %s", or(printable(m.Field), "the request as a whole"))
 			if m.Value != "" {
 				fmt.Fprintf(&b, ": %q", m.Value)
@@ -124,6 +132,13 @@ func (e Event) Explain() string {
 	fmt.Fprintln(&b)
 	e.facts(&b)
 	return b.String()
+}
+
+func points(n int) string {
+	if n == 0 {
+		return "no points"
+	}
+	return fmt.Sprintf("%d points", n)
 }
 
 func (e Event) facts(b *strings.Builder) {

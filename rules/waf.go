@@ -159,7 +159,7 @@ func defaults() WAF {
 		Mode: Block, Paranoia: 1, Thresholds: Thresholds{Inbound: 5, Outbound: 4},
 		Methods: []string{"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"},
 		ContentTypes: []string{
-			"application/x-www-form-urlencoded", "multipart/form-data", "multipart/related",
+			"application/x-www-form-urlencoded", "multipart/form-data",
 			"text/xml", "application/xml", "application/soap+xml",
 			"application/json", "text/json", "application/merge-patch+json", "application/json-patch+json",
 			"application/vnd.api+json", "application/problem+json", "application/csp-report", "application/reports+json",

@@ -14,7 +14,8 @@ package waf
 import (
 	"fmt"
 	"io"
-	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -29,11 +30,14 @@ import (
 type Engine struct {
 	waf    coraza.WAF
 	policy policy
-	points map[int]int // anomaly points a rule adds when it matches; bookkeeping rules are not in it
+	scores map[int]score // by rule; rules that add no points are not in it
 
 	owner *Engines
 	users int // guarded by owner.mu
 }
+
+// score is what a match of a rule adds, from a paranoia level on.
+type score struct{ points, level int }
 
 // Engines compiles policies and shares the result. The zero value is ready.
 type Engines struct {
@@ -95,7 +99,7 @@ func compile(p policy) (e *Engine, err error) {
 		}
 	}()
 	registerActions()
-	e = &Engine{policy: p, points: map[int]int{}}
+	e = &Engine{policy: p, scores: map[int]score{}}
 	cfg := coraza.NewWAFConfig().WithRootFS(p.files).WithDirectives(p.directives + p.include)
 	e.waf, err = coraza.NewWAF(experimental.WAFConfigWithRuleObserver(cfg, e.learn))
 	if err != nil {
@@ -104,11 +108,32 @@ func compile(p policy) (e *Engine, err error) {
 	return e, nil
 }
 
-var scoring = regexp.MustCompile(`(?i)(?:in|out)bound_anomaly_score_pl\d=\+%\{tx\.(critical|error|warning|notice)_anomaly_score\}`)
-
-// learn notes how many points a rule adds, from the action that adds them.
+// learn notes how many points a rule adds when it matches, and from which
+// paranoia level on: every rule of the rule set that has a severity and is not
+// bookkeeping. (The action that adds them may be in the last link of a chain,
+// which is not shown here.)
 func (e *Engine) learn(r types.RuleMetadata) {
-	if m := scoring.FindStringSubmatch(r.Raw()); m != nil {
-		e.points[r.ID()] = map[string]int{"critical": 5, "error": 4, "warning": 3, "notice": 2}[strings.ToLower(m[1])]
+	points := map[types.RuleSeverity]int{
+		types.RuleSeverityCritical: 5, types.RuleSeverityError: 4, types.RuleSeverityWarning: 3, types.RuleSeverityNotice: 2,
+	}[r.Severity()]
+	if points == 0 || !slices.Contains(r.Tags(), "OWASP_CRS") || bookkeeping(r.ID()) {
+		return
 	}
+	e.scores[r.ID()] = score{points, level(r.Tags())}
+}
+
+// bookkeeping says that a rule only counts what others have found.
+func bookkeeping(id int) bool {
+	return slices.Contains([]int{901, 905, 949, 959, 980, 999}, id/1000)
+}
+
+// level is the paranoia level a rule belongs to.
+func level(tags []string) int {
+	for _, tag := range tags {
+		if n, ok := strings.CutPrefix(tag, "paranoia-level/"); ok {
+			level, _ := strconv.Atoi(n) // the tags are the rule set's own
+			return level
+		}
+	}
+	return 1
 }

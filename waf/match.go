@@ -23,20 +23,22 @@ type finding struct {
 	data   types.MatchData // nil where the rule matched no value, such as a missing header
 	field  string
 	points int
+	rank   int // 1 for the rule that interrupted by itself, else 0
 }
 
-// Matches returns what the rules found, the gravest first and of equals those
+// Matches returns what the rules found, the rule that refused by itself first, then
+// the gravest and of equals those
 // with a value to show, and how many more there were: every match of a rule that
 // scores, and of the rule that interrupted if it is not the one that only
 // compares scores. Bookkeeping is left out. Values pass through redact.
 func (t *Transaction) Matches(redact blocklog.Redactor) (matches []blocklog.Match, omitted int) {
 	found := t.findings()
 	slices.SortStableFunc(found, func(a, b finding) int {
-		return cmp.Or(cmp.Compare(b.points, a.points), cmp.Compare(b.shown(), a.shown()))
+		return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(b.points, a.points), cmp.Compare(b.shown(), a.shown()))
 	})
 	omitted = max(0, len(found)-maxMatches)
 	for _, f := range found[:len(found)-omitted] {
-		m := blocklog.Match{Rule: ruleOf(f.rule), Field: f.field, Score: f.points}
+		m := blocklog.Match{Rule: ruleOf(f.rule, redact), Field: redact.Text(f.field), Score: f.points}
 		if f.shown() == 1 {
 			m.Value, m.Matched = evidence(f.data, redact)
 		}
@@ -64,18 +66,26 @@ func (t *Transaction) findings() []finding {
 	}
 	it := t.interruption(t.tx.Interruption())
 	for _, m := range t.tx.MatchedRules() {
-		points, scores := t.engine.points[m.Rule().ID()]
-		if !scores && (it == nil || it.Score || m.Rule().ID() != it.RuleID) {
+		score, scores := t.engine.scores[m.Rule().ID()]
+		points := score.points
+		if score.level > t.engine.policy.Paranoia {
+			points = 0 // it was only to be detected
+		}
+		rank := 0
+		if it != nil && !it.Score && m.Rule().ID() == it.RuleID {
+			rank = 1
+		}
+		if !scores && rank == 0 {
 			continue
 		}
 		before := len(found)
 		for _, d := range m.MatchedDatas() {
 			if !isBookkeeping(d.Variable()) {
-				add(finding{m, d, fieldName(d), points})
+				add(finding{m, d, fieldName(d), points, rank})
 			}
 		}
 		if len(found) == before {
-			add(finding{m, nil, "", points})
+			add(finding{m, nil, "", points, rank})
 		}
 	}
 	return found
@@ -90,17 +100,17 @@ func (f finding) shown() int {
 }
 
 // Rule describes the rule of that number if it matched, else its number alone.
-func (t *Transaction) Rule(id int) blocklog.Rule {
+func (t *Transaction) Rule(id int, redact blocklog.Redactor) blocklog.Rule {
 	for _, m := range t.tx.MatchedRules() {
 		if m.Rule().ID() == id {
-			return ruleOf(m)
+			return ruleOf(m, redact)
 		}
 	}
 	return blocklog.Rule{ID: strconv.Itoa(id)}
 }
 
-func ruleOf(m types.MatchedRule) blocklog.Rule {
-	r := blocklog.Rule{ID: strconv.Itoa(m.Rule().ID()), Name: m.Message()}
+func ruleOf(m types.MatchedRule, redact blocklog.Redactor) blocklog.Rule {
+	r := blocklog.Rule{ID: strconv.Itoa(m.Rule().ID()), Name: redact.Text(m.Message())}
 	for _, tag := range m.Rule().Tags() {
 		if strings.HasPrefix(tag, "attack-") || tag == "edge-parser" {
 			r.Category = tag
@@ -133,7 +143,8 @@ func fieldName(d types.MatchData) string {
 		}
 	}
 	name = strings.TrimSuffix(strings.TrimSuffix(name, "_GET"), "_POST")
-	if d.Key() == "" {
+	cookie := d.Variable() == variables.RequestCookies || d.Variable() == variables.RequestCookiesNames
+	if d.Key() == "" || cookie && (d.Value() == "" || d.Value() == d.Key()) { // a cookie without a name is all value
 		return name
 	}
 	return name + ":" + d.Key()
@@ -144,7 +155,7 @@ func fieldName(d types.MatchData) string {
 func quoted(v variables.RuleVariable) bool {
 	switch v {
 	case variables.Args, variables.ArgsGet, variables.ArgsPost, variables.ArgsNames, variables.ArgsGetNames, variables.ArgsPostNames,
-		variables.RequestHeaders, variables.RequestHeadersNames, variables.RequestCookiesNames, variables.RequestFilename, variables.RequestBasename,
+		variables.RequestHeaders, variables.RequestHeadersNames, variables.RequestCookies, variables.RequestFilename, variables.RequestBasename,
 		variables.RequestMethod, variables.RequestProtocol, variables.Files, variables.FilesNames, variables.XML, variables.RemoteAddr,
 		variables.MultipartPartHeaders, variables.ResponseStatus, variables.ReqbodyErrorMsg:
 		return true
@@ -156,7 +167,7 @@ func quoted(v variables.RuleVariable) bool {
 // bytes, and searched how much of it is looked through for the names of secrets.
 const (
 	around   = 80
-	searched = 4 << 10
+	searched = 32 << 10
 )
 
 // evidence is what a reviewer needs to see of a value: the part the rule
@@ -172,13 +183,13 @@ func evidence(d types.MatchData, redact blocklog.Redactor) (value, matched strin
 	matched = matched[:min(len(matched), 1<<10)]
 	raw := d.Value()
 	if at := strings.Index(raw, matched); at > searched { // -1 where the rule looked at a decoded form
-		raw = raw[at-searched:]
+		return "", "" // too far in to see what it is part of
 	}
-	raw = raw[:min(len(raw), 2*searched+len(matched))]
+	raw = raw[:min(len(raw), searched+len(matched)+2*around)]
 	value = redact.Value(name, raw)
 	at := strings.Index(value, matched)
 	switch {
-	case at < 0 && value != raw:
+	case value != raw && (at < 0 || matched == ""):
 		return blocklog.Clip(value, 2*around), "" // the match lies in what was masked
 	case at < 0:
 		return blocklog.Clip(value, 2*around), blocklog.Clip(redact.Text(matched), 2*around)

@@ -27,6 +27,7 @@ type Request struct {
 	Proto      string      // HTTP/1.1, HTTP/2.0
 	Host       string      // the Host header or :authority as sent
 	Header     http.Header // as received
+	JSON       bool        // the body is JSON, whatever its type says
 	// TransferEncoding is what net/http took out of the header.
 	TransferEncoding []string
 }
@@ -55,6 +56,9 @@ func (e *Engine) Begin(r Request) *Transaction {
 	addHeaders(tx.AddRequestHeader, r.Header)
 	addHeaders(tx.AddRequestHeader, http.Header{"Host": {r.Host}, "Transfer-Encoding": r.TransferEncoding})
 	t := &Transaction{engine: e, tx: tx, kind: r.Header.Get("Content-Type")}
+	if r.JSON {
+		t.state().Variables().TX().Set("edge_json", []string{"1"})
+	}
 	t.exclude(rules.Request{Method: r.Method, Tenant: r.Tenant, Path: r.Path})
 	return t
 }

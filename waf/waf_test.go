@@ -11,7 +11,10 @@ import (
 	"edge/rules"
 )
 
-var shared Engines
+var (
+	shared   Engines
+	redactor = blocklog.NewRedactor(nil)
+)
 
 func engine(t testing.TB, w rules.WAF) *Engine {
 	t.Helper()
@@ -47,6 +50,7 @@ func post(kind string) Request {
 	r := get("/")
 	r.Method = "POST"
 	r.Header.Set("Content-Type", kind)
+	r.Header.Set("Content-Length", "1")
 	return r
 }
 
@@ -66,7 +70,7 @@ func judge(t *testing.T, e *Engine, r Request, body string) (*Interruption, []bl
 	if err != nil {
 		t.Fatal(err)
 	}
-	matches, _ := tx.Matches(blocklog.Redactor{})
+	matches, _ := tx.Matches(redactor)
 	return it, matches
 }
 
@@ -128,6 +132,47 @@ func TestAttacks(t *testing.T) {
 			}
 			t.Errorf("no %s in %s among %+v", c.category, c.field, matches)
 		})
+	}
+}
+
+// JSON is inspected as such even where its type does not say so.
+func TestDisguisedJSON(t *testing.T) {
+	e := engine(t, paranoia1)
+	for _, kind := range []string{"text/plain", "application/csp-report", "application/reports+json"} {
+		r := post(kind)
+		r.JSON = kind == "text/plain"
+		if it, matches := judge(t, e, r, `{"note":"1' OR '1'='1"}`); it == nil || matches[0].Field != "ARGS:json.note" {
+			t.Errorf("%s: %+v", kind, matches)
+		}
+	}
+}
+
+// Every rule of the rule set that can be the reason for a refusal is known to
+// add points, whatever link of its chain adds them.
+func TestScoresAreKnown(t *testing.T) {
+	e := engine(t, paranoia1)
+	for _, id := range []int{920170, 920340, 920420, 920450, 931130, 942130, 942100, 944110, 951110} {
+		if e.scores[id].points == 0 {
+			t.Errorf("rule %d adds no points", id)
+		}
+	}
+	for _, id := range []int{901001, 949110, 959100, 980170, 200002} {
+		if e.scores[id].points != 0 {
+			t.Errorf("rule %d adds points", id)
+		}
+	}
+	if len(e.scores) < 300 {
+		t.Errorf("only %d rules add points", len(e.scores))
+	}
+}
+
+// A rule that runs only to be detected is never given as the reason.
+func TestDetectionOnly(t *testing.T) {
+	w := paranoia1
+	w.DetectionParanoia = 4
+	_, matches := judge(t, engine(t, w), get("/?q=1'%20OR%20'1'='1"), "")
+	if len(matches) < 2 || matches[0].ID != "942100" || matches[0].Score != 5 || matches[len(matches)-1].Score != 0 {
+		t.Errorf("%+v", matches)
 	}
 }
 
@@ -231,7 +276,7 @@ func TestManyMatches(t *testing.T) {
 	if it, err := tx.RequestBody([]byte(body.String())); it == nil || err != nil {
 		t.Fatal(it, err)
 	}
-	if matches, omitted := tx.Matches(blocklog.Redactor{}); len(matches) != maxMatches || omitted < 280 {
+	if matches, omitted := tx.Matches(redactor); len(matches) != maxMatches || omitted < 280 {
 		t.Errorf("%d matches, %d omitted", len(matches), omitted)
 	}
 }
@@ -242,11 +287,11 @@ func TestEvidence(t *testing.T) {
 	e := engine(t, paranoia1)
 	long := strings.Repeat("word ", 200) + "<script>alert(1)</script>" + strings.Repeat(" word", 200)
 	r := post("application/x-www-form-urlencoded")
-	r.Header.Set("Cookie", "theme=hush1<script>alert(1)</script>")
-	_, matches := judge(t, e, r, "password=hush2'%20OR%20'1'='1&blob=password%3Dhush3<script>&note="+long)
+	r.Header.Set("Cookie", "theme=hush1<script>alert(1)</script>; hush4<script>alert(1)</script>")
+	_, matches := judge(t, e, r, "password=hush2'%20OR%20'1'='1&blob=password%3Dhush3<script>&note="+long+`&{"password":"hush5<script>"}=1`)
 	shown := false
 	for _, m := range matches {
-		if strings.Contains(m.Value+m.Matched, "hush") {
+		if strings.Contains(m.Value+m.Matched+m.Field+m.Name, "hush") {
 			t.Errorf("secret in %+v", m)
 		}
 		if m.ID == "941110" && m.Field == "ARGS:note" {
