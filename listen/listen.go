@@ -37,24 +37,29 @@ type Server struct {
 	http    *http.Server
 	handoff *handoff
 	logger  *zap.Logger
+	life    context.Context // of all requests
+	end     context.CancelFunc
 }
 
 // New returns a Server that serves h with the certificates of conf.
 func New(h http.Handler, conf *tls.Config, logger *zap.Logger) *Server {
-	return &Server{
+	s := &Server{
 		tls:     conf,
 		handoff: &handoff{conns: make(chan net.Conn), done: make(chan struct{})},
 		logger:  logger,
-		http: &http.Server{
-			Handler:           withTLS(h),
-			ReadHeaderTimeout: headerTimeout,
-			IdleTimeout:       idleTimeout,
-			MaxHeaderBytes:    maxHeaderBytes,
-			HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10},
-			ErrorLog:          stdLog(logger),
-			ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
-		},
 	}
+	s.life, s.end = context.WithCancel(context.Background())
+	s.http = &http.Server{
+		Handler:           withTLS(h),
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10},
+		ErrorLog:          stdLog(logger),
+		BaseContext:       func(net.Listener) context.Context { return s.life },
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+	}
+	return s
 }
 
 // Serve accepts connections from l until l is closed, and then returns nil.
@@ -97,10 +102,13 @@ func (s *Server) welcome(raw net.Conn) {
 }
 
 // Shutdown stops taking requests and waits for those under way until ctx ends,
-// then cuts what is left. The caller closes the listener first. WebSockets are
-// not waited for.
-func (s *Server) Shutdown(ctx context.Context) error {
-	return errors.Join(s.http.Shutdown(ctx), s.http.Close())
+// then cuts what is left; WebSockets are not waited for and cut first. It reports
+// whether anything had to be cut. The caller closes the listener first.
+func (s *Server) Shutdown(ctx context.Context) (cut bool) {
+	err := s.http.Shutdown(ctx)
+	s.end()
+	_ = s.http.Close() // closes connections that are of no more use
+	return err != nil
 }
 
 // stdLog takes what net/http has to say about connections, which is mostly what

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,52 +16,143 @@ import (
 	"edge/rules"
 )
 
-// bodyTimeout is how long a client may take to send a body that is held.
-const bodyTimeout = 30 * time.Second
+const (
+	// bodyTimeout is how long a client may take to send a body that is held.
+	bodyTimeout = 30 * time.Second
+	// bodyPause is how long it may pause in one that flows.
+	bodyPause = 30 * time.Second
+	// maxParts is how many parts a multipart body may have.
+	maxParts = 200
+)
 
 // readBody holds the body so that the WAF can judge all of it before the
 // application sees any, and gives it to the application with a length. In detect
-// mode it flows, and only a copy is kept.
+// mode it flows, and only a copy is kept; where the WAF is off it just flows.
 func (s *Server) readBody(x *exchange) (pass blocklog.Decision) {
-	if x.app.waf == nil || x.r.Body == nil || x.r.Body == http.NoBody {
+	if !x.unread {
 		return pass
 	}
-	if x.app.mode == rules.Detect {
-		x.tee = &tee{ReadCloser: x.r.Body, limit: int(x.app.maxBody), want: x.r.ContentLength}
-		x.r.Body = x.tee
+	if x.app.waf == nil || x.app.mode == rules.Detect {
+		x.upload = &paced{ReadCloser: x.r.Body, control: http.NewResponseController(x.w)}
+		x.r.Body = x.upload
+		if x.app.waf != nil {
+			x.tee = &tee{ReadCloser: x.upload, limit: int(x.app.maxBody), want: x.r.ContentLength}
+			x.r.Body = x.tee
+		}
 		return pass
 	}
-	limit := int64(x.app.maxBody)
-	tooLarge := blocklog.Decision{
-		Action: blocklog.Deny, Reason: blocklog.ReasonBodyTooLarge, Status: http.StatusRequestEntityTooLarge,
-		Detail: fmt.Sprintf("the body is larger than %s", x.app.maxBody),
+	body, d := x.hold(int64(x.app.maxBody))
+	if d.Action != blocklog.Pass {
+		return d
 	}
-	if x.r.ContentLength > limit {
-		return tooLarge
-	}
-	control := http.NewResponseController(x.w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // every server we use supports it; without, the idle limits hold
-	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, limit))
-	_ = control.SetReadDeadline(time.Time{})
-	var over *http.MaxBytesError
-	switch {
-	case errors.As(err, &over):
-		return tooLarge
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return blocklog.Decision{
-			Action: blocklog.Deny, Reason: blocklog.ReasonBodyTimeout, Status: http.StatusRequestTimeout,
-			Detail: fmt.Sprintf("the body was not complete after %s", bodyTimeout),
-		}
-	case err != nil:
-		return blocklog.Decision{
-			Action: blocklog.Deny, Reason: blocklog.ReasonBodyIncomplete, Status: http.StatusBadRequest,
-			Detail: fmt.Sprintf("the body ended or broke after %d bytes", len(body)),
-		}
+	if d := checkBody(x.r.Header, body); d.Action != blocklog.Pass {
+		return d
 	}
 	x.body = body
 	x.r.Body = io.NopCloser(bytes.NewReader(body))
-	x.r.ContentLength, x.r.TransferEncoding, x.r.Trailer = int64(len(body)), nil, nil
+	x.r.ContentLength, x.r.TransferEncoding = int64(len(body)), nil
 	return pass
+}
+
+// hold reads the whole body, within bodyTimeout and up to limit bytes.
+func (x *exchange) hold(limit int64) (body []byte, d blocklog.Decision) {
+	refuse := func(reason blocklog.Reason, status int, format string, args ...any) blocklog.Decision {
+		return blocklog.Decision{Action: blocklog.Deny, Reason: reason, Status: status, Detail: fmt.Sprintf(format, args...)}
+	}
+	tooLarge := refuse(blocklog.ReasonBodyTooLarge, http.StatusRequestEntityTooLarge, "the body is larger than %s", x.app.maxBody)
+	if x.r.ContentLength > limit {
+		return nil, tooLarge
+	}
+	control := http.NewResponseController(x.w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // every server we use supports it
+	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, limit))
+	var over *http.MaxBytesError
+	switch {
+	case errors.As(err, &over):
+		return nil, tooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, refuse(blocklog.ReasonBodyTimeout, http.StatusRequestTimeout, "the body was not complete after %s", bodyTimeout)
+	case err != nil:
+		return nil, refuse(blocklog.ReasonBodyIncomplete, http.StatusBadRequest, "the body ended or broke after %d bytes", len(body))
+	}
+	_ = control.SetReadDeadline(time.Time{})
+	x.unread = false
+	return body, d
+}
+
+// leaveBody sees to it that an answer with the header h does not wait for a body
+// that nobody will read: net/http would take some more of it first, to be polite.
+func (x *exchange) leaveBody(h http.Header) {
+	if x.r.ProtoMajor == 1 && x.unread && !x.upload.over() {
+		h.Set("Connection", "close")
+		_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(time.Second)) // every server we use supports it
+	}
+}
+
+// checkBody refuses what the engine could not look into, or only at a price.
+func checkBody(h http.Header, body []byte) (pass blocklog.Decision) {
+	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return blocklog.Decision{
+			Action: blocklog.Deny, Reason: blocklog.ReasonBodyEncoding, Status: http.StatusUnsupportedMediaType,
+			Detail: fmt.Sprintf("the body is encoded as %q, and so cannot be inspected", coding),
+		}
+	}
+	h.Del("Content-Encoding") // it says nothing now
+	kind, params, err := mime.ParseMediaType(h.Get("Content-Type"))
+	if err == nil && strings.HasPrefix(kind, "multipart/") && params["boundary"] != "" {
+		if n := bytes.Count(body, []byte("--"+params["boundary"])) - 1; n > maxParts {
+			return blocklog.Decision{
+				Action: blocklog.Deny, Reason: blocklog.ReasonBodyParts, Status: http.StatusBadRequest,
+				Detail: fmt.Sprintf("the body has %d parts, more than %d", n, maxParts),
+			}
+		}
+	}
+	return pass
+}
+
+// paced is a body that flows. Its client may take its time, but not pause for
+// ever, and what went wrong with it is remembered.
+type paced struct {
+	io.ReadCloser
+	control *http.ResponseController
+
+	mu  sync.Mutex
+	err error
+}
+
+func (p *paced) Read(b []byte) (int, error) {
+	_ = p.control.SetReadDeadline(time.Now().Add(bodyPause)) // every server we use supports it
+	n, err := p.ReadCloser.Read(b)
+	if err != nil {
+		_ = p.control.SetReadDeadline(time.Time{})
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.err = err
+	}
+	return n, err
+}
+
+// broke returns the error that ended the body before its end, or nil.
+func (p *paced) broke() error {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if errors.Is(p.err, io.EOF) || errors.Is(p.err, http.ErrBodyReadAfterClose) {
+		return nil
+	}
+	return p.err
+}
+
+// over reports whether the body has come to its end, one way or the other.
+func (p *paced) over() bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err != nil
 }
 
 // tee keeps a copy of a body that flows by, up to a limit. The transport may
@@ -86,11 +179,11 @@ func (t *tee) Read(p []byte) (int, error) {
 	} else {
 		t.seen = nil
 	}
-	t.end = t.end || err != nil
+	t.end = t.end || errors.Is(err, io.EOF)
 	return n, err
 }
 
-// complete reports whether all of the body has come by.
+// complete reports whether all of the body has come by, or too much of it.
 func (t *tee) complete() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

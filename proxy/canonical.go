@@ -5,6 +5,7 @@ import (
 	"encoding/base32"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -12,13 +13,23 @@ import (
 // uses: a name in lower case without port and without the dot of the root, or an
 // address as it is written shortest (RFC 5952). It is "" for what is neither.
 func canonicalHost(host string) string {
-	if h, port, err := net.SplitHostPort(host); err == nil && strings.Trim(port, "0123456789") == "" {
-		host = h
-	} else {
-		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if h, port, err := net.SplitHostPort(host); err == nil {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil && port != "" {
+			return ""
+		}
+		if host = h; strings.Contains(h, ":") {
+			host = "[" + h + "]" // as it was
+		}
 	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return ip.WithZone("").Unmap().String()
+	if inside, ok := strings.CutPrefix(host, "["); ok {
+		ip, err := netip.ParseAddr(strings.TrimSuffix(inside, "]"))
+		if err != nil || !ip.Is6() || ip.Zone() != "" || !strings.HasSuffix(inside, "]") {
+			return ""
+		}
+		return ip.Unmap().String()
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
+		return ip.String()
 	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	if strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789-._") != "" {

@@ -10,6 +10,7 @@ import (
 
 // event is the facts of x, before any decision is written into them.
 func (x *exchange) event() blocklog.Event {
+	redact := x.snap.redact
 	e := blocklog.Event{
 		Time:   x.started.UTC(),
 		Event:  blocklog.Meta{ID: x.id, Outcome: "success", Duration: time.Since(x.started)},
@@ -19,8 +20,8 @@ func (x *exchange) event() blocklog.Event {
 			Request:  blocklog.Request{Method: x.r.Method, Bytes: max(0, x.r.ContentLength)},
 			Response: blocklog.Response{Status: x.status},
 		},
-		URL:       blocklog.URL{Domain: x.host, Path: x.r.URL.Path, Query: blocklog.Query(x.r.URL.RawQuery)},
-		UserAgent: blocklog.Agent{Original: x.r.UserAgent()},
+		URL:       blocklog.URL{Domain: x.host, Path: redact.Text(x.r.URL.Path), Query: redact.Query(x.r.URL.RawQuery)},
+		UserAgent: blocklog.Agent{Original: redact.Text(x.r.UserAgent())},
 		Edge:      blocklog.Edge{Tenant: x.tenant, Generation: x.snap.generation, Rules: x.rules},
 		Error:     x.fault,
 	}
@@ -33,7 +34,7 @@ func (x *exchange) event() blocklog.Event {
 	if x.app != nil {
 		e.Edge.App = x.app.name
 	}
-	if n := len(x.decisions); n > 0 && x.decisions[n-1].Action != blocklog.Detect {
+	if x.refused {
 		e.Event.Outcome = "failure"
 	}
 	if t := x.r.TLS; t != nil {

@@ -2,10 +2,12 @@ package proxy
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"edge/blocklog"
 	"edge/rules"
@@ -14,12 +16,13 @@ import (
 
 // judge runs the WAF over the request, once.
 func (x *exchange) judge(body []byte) blocklog.Decision {
-	x.tx = x.app.waf.Begin(waf.Request{
-		ID: x.id, Client: x.client, ServerName: x.host,
-		Method: x.r.Method, Target: x.r.RequestURI, Proto: x.r.Proto, Host: x.r.Host,
-		Tenant: x.tenant, Path: x.path, Header: x.r.Header, TransferEncoding: x.framing,
-	})
-	return x.verdict(func() (*waf.Interruption, error) {
+	return x.verdict(blocklog.ReasonWAFRule, func() (*waf.Interruption, error) {
+		x.tx = x.app.waf.Begin(waf.Request{
+			ID: x.id, Client: x.client, ServerName: x.host,
+			Method: x.r.Method, Target: x.r.RequestURI, Proto: x.r.Proto, Host: x.r.Host,
+			Tenant: x.tenant, Path: x.path, Header: x.r.Header, TransferEncoding: x.framing,
+			JSON: disguisedJSON(x.r.Header.Get("Content-Type"), body),
+		})
 		if it := x.tx.RequestHeaders(); it != nil {
 			return it, nil
 		}
@@ -27,20 +30,26 @@ func (x *exchange) judge(body []byte) blocklog.Decision {
 	})
 }
 
+// disguisedJSON says that a body of a type that says nothing is JSON: many
+// applications read it as such.
+func disguisedJSON(kind string, body []byte) bool {
+	kind, _, _ = strings.Cut(kind, ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
+	return (kind == "" || kind == "text/plain") && json.Valid(body)
+}
+
 // judgeResponse runs the WAF over the head of the answer, and before that over a
 // request whose body has flowed by in the meantime. Where the policy has bodies
 // of this kind inspected, the beginning of the body is held and judged as well;
 // in detect mode a copy is, when the answer is through.
-func (x *exchange) judgeResponse(res *http.Response) blocklog.Decision {
+func (x *exchange) judgeResponse(res *http.Response) (pass blocklog.Decision) {
 	if x.tee != nil && x.tee.complete() {
-		if d := x.judgeTee(); d.Action != blocklog.Pass {
-			return d
-		}
+		x.judgeTee()
 	}
-	if x.tx == nil {
-		return blocklog.Decision{}
+	if x.tx == nil || len(x.decisions) > 0 { // no WAF, or it has said what it has to say
+		return pass
 	}
-	return x.verdict(func() (*waf.Interruption, error) {
+	return x.verdict(blocklog.ReasonWAFResponse, func() (*waf.Interruption, error) {
 		if it := x.tx.ResponseHeaders(res.StatusCode, res.Proto, res.Header); it != nil {
 			return it, nil
 		}
@@ -77,47 +86,59 @@ func hold(res *http.Response, n int64) ([]byte, error) {
 	return held, nil
 }
 
-// judgeTee judges a request by the copy of its body.
-func (x *exchange) judgeTee() blocklog.Decision {
+// judgeTee judges a request by the copy of its body, as far as there is one, and
+// notes the decision. Of a body that was not read to its end, by an application
+// that answered early or because the client left, nothing can be said.
+func (x *exchange) judgeTee() {
+	whole := x.tee.complete()
 	seen, over := x.tee.take()
 	x.tee = nil
-	if over {
-		return blocklog.Decision{
+	switch {
+	case over:
+		x.note(blocklog.Decision{
 			Action: blocklog.Detect, Stage: blocklog.StageBody, Reason: blocklog.ReasonBodyTooLarge,
 			Detail: fmt.Sprintf("the body is larger than %s and was not inspected", x.app.maxBody),
-		}
+		})
+		seen = nil
+	case !whole:
+		seen = nil
 	}
-	return x.judge(seen)
+	x.note(x.judge(seen))
+}
+
+// note adds a decision that changes nothing. It comes before the one that ended
+// the exchange, if there is one.
+func (x *exchange) note(d blocklog.Decision) {
+	switch n := len(x.decisions); {
+	case d.Action == blocklog.Pass:
+	case x.refused:
+		x.decisions = append(x.decisions[:n-1:n-1], d, x.decisions[n-1])
+	default:
+		x.decisions = append(x.decisions, d)
+	}
 }
 
 // verdict turns what the WAF says into a decision, in the mode of the app. An
 // engine that fails, in whatever way, refuses: it has not seen what it would
-// have had to.
-func (x *exchange) verdict(ask func() (*waf.Interruption, error)) (d blocklog.Decision) {
-	it, err := recovering(ask)
+// have had to. reason is for a rule that refuses by itself.
+func (x *exchange) verdict(reason blocklog.Reason, ask func() (*waf.Interruption, error)) (d blocklog.Decision) {
+	err := recovering(func() error {
+		it, err := ask()
+		if err == nil && it != nil {
+			d = x.interrupted(it, reason)
+		}
+		return err
+	})
 	var broken brokenAnswer
-	switch {
-	case errors.As(err, &broken):
-		x.fault = blocklog.Fault{Message: x.snap.redact.Text(err.Error())}
+	if errors.As(err, &broken) {
+		x.blame(err)
 		return brokenOff(http.StatusBadGateway)
-	case err != nil:
-		x.fault = blocklog.Fault{Message: x.snap.redact.Text(err.Error())}
+	}
+	if err != nil {
+		x.blame(err)
 		d = blocklog.Decision{
 			Action: blocklog.Fail, Reason: blocklog.ReasonWAFError, Status: http.StatusServiceUnavailable,
 			Detail: "the request could not be inspected",
-		}
-	case it != nil:
-		d = blocklog.Decision{
-			Action: blocklog.Deny, Reason: blocklog.ReasonWAFRule, Status: it.Status,
-			Rule: x.tx.Rule(it.RuleID),
-		}
-		d.Matches, d.Omitted = x.tx.Matches(x.snap.redact)
-		if it.Score {
-			d.Reason = blocklog.ReasonWAFScore
-			d.Score, d.Threshold = x.tx.Score()
-			if len(d.Matches) > 0 { // the rule that adds up is nobody's answer to "which rule was it?"
-				d.Rule = d.Matches[0].Rule
-			}
 		}
 	}
 	d.Stage = blocklog.StageWAF
@@ -127,28 +148,52 @@ func (x *exchange) verdict(ask func() (*waf.Interruption, error)) (d blocklog.De
 	return d
 }
 
-// recovering calls ask and turns a panic of the engine into an error.
-func recovering(ask func() (*waf.Interruption, error)) (it *waf.Interruption, err error) {
+// interrupted describes what made the WAF want to refuse.
+func (x *exchange) interrupted(it *waf.Interruption, reason blocklog.Reason) blocklog.Decision {
+	d := blocklog.Decision{
+		Action: blocklog.Deny, Reason: reason, Status: it.Status, Rule: x.tx.Rule(it.RuleID, x.snap.redact),
+	}
+	d.Matches, d.Omitted = x.tx.Matches(x.snap.redact)
+	if it.Score {
+		d.Score, d.Threshold = x.tx.Score()
+		if len(d.Matches) > 0 { // the rule that adds up is nobody's answer to "which rule was it?"
+			d.Rule = d.Matches[0].Rule
+		}
+	}
+	switch {
+	case reason == blocklog.ReasonWAFResponse:
+		d.Status = http.StatusBadGateway // it is not the client's fault
+	case it.Score:
+		d.Reason = blocklog.ReasonWAFScore
+	}
+	return d
+}
+
+// recovering calls f and turns a panic of the engine into an error.
+func recovering(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the engine panicked: %v", p)
 		}
 	}()
-	return ask()
+	return f()
+}
+
+// blame records what failed inside, the first time.
+func (x *exchange) blame(err error) {
+	if x.fault.Message == "" {
+		x.fault.Message = x.snap.redact.Text(err.Error())
+	}
 }
 
 // endInspection judges what is still unjudged and frees the transaction.
 func (x *exchange) endInspection() {
 	if x.tee != nil {
-		if d := x.judgeTee(); d.Action != blocklog.Pass {
-			x.decisions = append(x.decisions, d)
-		}
+		x.judgeTee()
 	}
 	if x.answer != nil && x.tx != nil {
 		seen, _ := x.answer.take()
-		if d := x.verdict(func() (*waf.Interruption, error) { return x.tx.ResponseBody(seen) }); d.Action != blocklog.Pass {
-			x.decisions = append(x.decisions, d)
-		}
+		x.note(x.verdict(blocklog.ReasonWAFResponse, func() (*waf.Interruption, error) { return x.tx.ResponseBody(seen) }))
 	}
 	x.closeTransaction()
 }
@@ -160,13 +205,16 @@ func (x *exchange) closeTransaction() {
 	if x.tx == nil {
 		return
 	}
-	if x.rules = x.tx.RuleIDs(); len(x.rules) > 0 {
-		x.tx.Finish()
-		x.rules = x.tx.RuleIDs()
-	}
-	x.score, x.threshold = x.tx.Score()
-	if err := x.tx.Close(); err != nil && x.fault.Message == "" {
-		x.fault.Message = err.Error()
+	err := recovering(func() error {
+		if x.rules = x.tx.RuleIDs(); len(x.rules) > 0 {
+			x.tx.Finish()
+			x.rules = x.tx.RuleIDs()
+		}
+		x.score, x.threshold = x.tx.Score()
+		return x.tx.Close()
+	})
+	if err != nil {
+		x.blame(err)
 	}
 	x.tx = nil
 }

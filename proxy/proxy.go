@@ -12,6 +12,7 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"log"
 	"net/http"
@@ -57,6 +58,7 @@ type Server struct {
 	transport http.RoundTripper
 	stdLog    *log.Logger // for the reverse proxy
 	checks    []check
+	underWay  sync.WaitGroup
 }
 
 // New returns a Server under the policy of snap, which it closes when a Swap has
@@ -97,15 +99,18 @@ type exchange struct {
 	framing []string // the Transfer-Encoding the client used
 
 	body   []byte           // held for inspection, in block mode
-	tee    *tee             // the copy of a body that flows by, in detect mode
+	unread bool             // the client may have more of a body to send than was held
+	upload *paced           // the body that flows, in the other modes
+	tee    *tee             // the copy of it, in detect mode
 	tx     *waf.Transaction // nil before inspection and where the WAF is off
 	answer *tee             // the copy of an answer's body that flows by, in detect mode
 
 	rules            []int // what matched, whether or not anything came of it
 	score, threshold int
 
-	decisions []blocklog.Decision // all that did not pass, the last one final
-	status    int                 // what the client was or will be told; 0: nothing yet
+	decisions []blocklog.Decision // all that did not pass; the last one is final if refused is set
+	refused   bool
+	status    int // what the client was or will be told; 0: nothing yet
 	fault     blocklog.Fault
 }
 
@@ -119,7 +124,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		switch d.Action {
 		case blocklog.Pass:
 		case blocklog.Detect:
-			x.decisions = append(x.decisions, d)
+			x.note(d)
 		default:
 			s.refuse(x, d)
 			return
@@ -130,12 +135,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // begin pins the policy and finds out who is asking whom.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
+	s.underWay.Add(1)
 	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.pin(), framing: r.TransferEncoding}
+	x.unread = r.Body != nil && r.Body != http.NoBody
 	x.client = peer(r)
 	x.host = canonicalHost(r.Host)
 	x.app, x.tenant = x.snap.find(x.host)
 	x.path = path.Clean("/" + r.URL.Path)
 	r.Header.Del("Expect") // net/http has answered it
+	r.Trailer = nil        // trailers end here
 	return x
 }
 
@@ -166,28 +174,34 @@ func (s *Server) checkHost(x *exchange) (pass blocklog.Decision) {
 	}
 }
 
-// checkLimits counts the request against every limit that is about it.
+// checkLimits counts the request against every limit that is about it, or, if
+// one of them refuses, against none.
 func (s *Server) checkLimits(x *exchange) (pass blocklog.Decision) {
+	var limits []rules.RateLimit
+	var draws []ratelimit.Draw
 	for _, l := range x.app.limits {
-		if !l.Match.Matches(rules.Request{Method: x.r.Method, Tenant: x.tenant, Path: x.path}) {
-			continue
-		}
-		policy := ratelimit.Limit{Rate: float64(l.Limit), Burst: l.Burst}
-		res, err := s.limits.Take(x.r.Context(), x.limitKey(l), policy, x.started)
-		if err == nil && res.Allowed {
-			continue
-		}
-		if err != nil { // a store that cannot count must not stop the day's work
-			s.logger.Error("rate limit not counted", zap.String("limit", l.Name), zap.Error(err))
-			continue
-		}
-		return blocklog.Decision{
-			Action: blocklog.Deny, Reason: blocklog.ReasonRateLimited, Status: http.StatusTooManyRequests,
-			RetryAfter: res.RetryAfter, Rule: blocklog.Rule{ID: l.Name},
-			Detail: fmt.Sprintf("more than %s", l.Limit),
+		if l.Match.Matches(rules.Request{Method: x.r.Method, Tenant: x.tenant, Path: x.path}) {
+			limits = append(limits, l)
+			draws = append(draws, ratelimit.Draw{Key: x.limitKey(l), Limit: ratelimit.Limit{Rate: l.Limit.PerSecond, Burst: l.Burst}})
 		}
 	}
-	return pass
+	if len(draws) == 0 {
+		return pass
+	}
+	res, err := s.limits.Take(x.r.Context(), draws, x.started)
+	if err != nil { // a store that cannot count must not stop the day's work
+		s.logger.Error("rate limits not counted", zap.String("id", x.id), zap.Error(err))
+		return pass
+	}
+	if res.Allowed {
+		return pass
+	}
+	l := limits[res.Refused]
+	return blocklog.Decision{
+		Action: blocklog.Deny, Reason: blocklog.ReasonRateLimited, Status: http.StatusTooManyRequests,
+		RetryAfter: res.RetryAfter, Rule: blocklog.Rule{ID: l.Name},
+		Detail: fmt.Sprintf("more than %s", l.Limit),
+	}
 }
 
 // limitKey names the bucket of l that x draws from.
@@ -218,14 +232,21 @@ func (s *Server) forward(x *exchange) { s.reverseProxy(x).ServeHTTP(x.w, x.r) }
 
 // refuse answers in the edge's name.
 func (s *Server) refuse(x *exchange, d blocklog.Decision) {
-	x.decisions = append(x.decisions, d)
+	x.end(d)
 	x.status = d.Status
+	x.leaveBody(x.w.Header())
 	respond(x.w, x.r, x.id, d)
+}
+
+// end notes the decision that ends an exchange.
+func (x *exchange) end(d blocklog.Decision) {
+	x.decisions, x.refused = append(x.decisions, d), true
 }
 
 // finish runs on every way out, panics included. It writes what was decided, and
 // the access line.
 func (s *Server) finish(x *exchange) {
+	defer s.underWay.Done()
 	begun := x.status != 0
 	p := recover()
 	if p != nil {
@@ -257,18 +278,31 @@ func brokenOff(status int) blocklog.Decision {
 // yet is told that.
 func (s *Server) recovered(x *exchange, p any) {
 	d := blocklog.Decision{Action: blocklog.Fail, Stage: blocklog.StageInternal, Reason: blocklog.ReasonPanic, Status: http.StatusInternalServerError}
-	if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so, too
+	switch {
+	case p == http.ErrAbortHandler && x.r.Context().Err() != nil: //nolint:errorlint // net/http compares it so, too
+		return // the client left an answer it had begun to get, as streams end
+	case p == http.ErrAbortHandler: //nolint:errorlint // net/http compares it so, too
 		d = brokenOff(x.status)
-		if x.r.Context().Err() != nil {
-			d.Reason, d.Detail = blocklog.ReasonClientGone, "the client left before the answer was through"
-		}
-	} else {
-		x.fault = blocklog.Fault{Message: x.snap.redact.Text(fmt.Sprint(p)), Stack: string(debug.Stack())}
+	default:
+		x.blame(fmt.Errorf("%v", p))
+		x.fault.Stack = string(debug.Stack())
 		s.logger.Error("panic while serving a request", zap.String("id", x.id), zap.String("panic", x.fault.Message))
 	}
 	if x.status != 0 {
-		x.decisions = append(x.decisions, d)
+		x.end(d)
 		return
 	}
 	s.refuse(x, d)
+}
+
+// Wait returns when no request is under way, or when ctx ends.
+func (s *Server) Wait(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() { s.underWay.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -247,6 +249,127 @@ func TestRefusedMeansUnseen(t *testing.T) {
 	}
 }
 
+// The application is asked for what was inspected, byte for byte.
+func TestQueryIsForwardedAsItIs(t *testing.T) {
+	var got string
+	e := start(t, func(_ http.ResponseWriter, r *http.Request) { got = r.URL.RawQuery }, rules.Detect)
+	for _, query := range []string{"q=50%&z=1&n=a;b", "a=%zz", "x=1&&y", "%"} {
+		c, err := net.Dial("tcp", strings.TrimPrefix(e.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = fmt.Fprintf(c, "GET /?%s HTTP/1.1\r\nHost: hr.test\r\nConnection: close\r\n\r\n", query)
+		if answer, _ := io.ReadAll(c); !strings.Contains(string(answer), "200 OK") || got != query {
+			t.Errorf("%q: the application got %q\n%s", query, got, answer)
+		}
+		c.Close()
+	}
+}
+
+// Only a WebSocket may take over a connection.
+func TestUpgrades(t *testing.T) {
+	var got http.Header
+	e := start(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Clone() }, rules.Off)
+	for upgrade, passes := range map[string]bool{"websocket": true, "WebSocket": true, "h2c": false, "websocket, h2c": false, "x": false} {
+		req, _ := http.NewRequest("GET", e.url, nil)
+		req.Host = "hr.test"
+		req.Header.Set("Connection", "Upgrade, HTTP2-Settings")
+		req.Header.Set("Upgrade", upgrade)
+		req.Header.Set("HTTP2-Settings", "AAMAAABkAAQAAP__")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if (got.Get("Upgrade") != "") != passes || got.Get("Http2-Settings") != "" {
+			t.Errorf("%s: %v", upgrade, got)
+		}
+	}
+}
+
+// A client that stops in the middle of a body it is refused for is told so at
+// once, and loses its connection.
+func TestRefusedWithoutItsBody(t *testing.T) {
+	e := start(t, ok, rules.Block)
+	for name, head := range map[string]string{"413": "Host: hr.test\r\nContent-Length: 2000", "421": "Host: other.test\r\nContent-Length: 100"} {
+		c, err := net.Dial("tcp", strings.TrimPrefix(e.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = fmt.Fprintf(c, "POST / HTTP/1.1\r\n%s\r\n\r\nabcd", head)
+		if answer, err := io.ReadAll(c); !strings.HasPrefix(string(answer), "HTTP/1.1 "+name) || err != nil {
+			t.Errorf("%s: %v, %s", name, err, answer)
+		}
+		c.Close()
+	}
+}
+
+// In detect mode nothing is said of a body that the application did not read.
+func TestEarlyAnswer(t *testing.T) {
+	e := start(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(http.StatusUnauthorized)
+	}, rules.Detect)
+	pr, pw := io.Pipe()
+	defer pw.Close()
+	go func() { _, _ = io.WriteString(pw, `{"a":"b`) }()
+	req, _ := http.NewRequest("POST", e.url+"/", pr)
+	req.Host = "hr.test"
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	pw.Close()
+	if events := e.events(res.Header.Get("X-Request-Id")); res.StatusCode != 401 || len(events) != 0 {
+		t.Errorf("status %d, events %+v", res.StatusCode, events)
+	}
+}
+
+// One attack is one line, also in detect mode.
+func TestDetectSaysItOnce(t *testing.T) {
+	e := start(t, ok, rules.Detect)
+	res := e.do("GET", "/?q=<script>", nil)
+	events := e.events(res.Header.Get("X-Request-Id"))
+	if len(events) != 1 || events[0].Edge.Action != blocklog.Detect || events[0].Event.Outcome != "success" {
+		t.Errorf("%+v", events)
+	}
+}
+
+// What cannot be looked into is refused: an encoded body, a body of a thousand parts.
+func TestUninspectable(t *testing.T) {
+	e := start(t, ok, rules.Block)
+	parts := strings.Repeat("--x\r\nContent-Disposition: form-data; name=a\r\n\r\n\r\n", 12)
+	for _, c := range []struct {
+		kind, coding, body string
+		status             int
+	}{
+		{"application/json", "gzip", "\x1f\x8b", 415},
+		{"application/json", "identity", "{}", 200},
+		{"multipart/form-data; boundary=x", "", parts + "--x--\r\n", 200},
+		{"multipart/form-data; boundary=x", "", strings.Repeat("--x", 210), 400},
+	} {
+		req, _ := http.NewRequest("POST", e.url+"/", strings.NewReader(c.body))
+		req.Host = "hr.test"
+		req.Header.Set("Content-Type", c.kind)
+		if c.coding != "" {
+			req.Header.Set("Content-Encoding", c.coding)
+		}
+		req.Header.Set("User-Agent", "test")
+		req.Header.Set("Accept", "*/*")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != c.status {
+			t.Errorf("%s %s: status %d, want %d", c.kind, c.coding, res.StatusCode, c.status)
+		}
+	}
+}
+
 // An engine that fails refuses in block mode and is only noted in detect mode.
 func TestEngineFailure(t *testing.T) {
 	failing := map[string]func() (*waf.Interruption, error){
@@ -256,8 +379,8 @@ func TestEngineFailure(t *testing.T) {
 	for name, ask := range failing {
 		for mode, want := range map[rules.Mode]blocklog.Action{rules.Block: blocklog.Fail, rules.Detect: blocklog.Detect} {
 			t.Run(name+"_"+string(mode), func(t *testing.T) {
-				x := &exchange{app: &app{mode: mode}, snap: &Snapshot{}}
-				d := x.verdict(ask)
+				x := &exchange{app: &app{mode: mode}, snap: &Snapshot{redact: blocklog.NewRedactor(nil)}}
+				d := x.verdict(blocklog.ReasonWAFRule, ask)
 				if d.Action != want || d.Status != 503 || d.Reason != blocklog.ReasonWAFError || !strings.Contains(x.fault.Message, "out of order") {
 					t.Errorf("%+v, fault %+v", d, x.fault)
 				}
@@ -269,7 +392,7 @@ func TestEngineFailure(t *testing.T) {
 // An application that does not answer in time is a 504 that says so.
 func TestUpstreamTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		x := &exchange{r: httptest.NewRequest("GET", "/", nil), w: httptest.NewRecorder(), snap: &Snapshot{}}
+		x := &exchange{r: httptest.NewRequest("GET", "/", nil), w: httptest.NewRecorder(), snap: &Snapshot{redact: blocklog.NewRedactor(nil)}}
 		s := &Server{}
 		ctx, cancel := context.WithTimeout(t.Context(), answerTimeout)
 		defer cancel()

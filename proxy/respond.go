@@ -25,6 +25,7 @@ var texts = map[int]string{
 	http.StatusForbidden:             "This request was stopped because it looks like an attack on the application. If you meant no harm, tell your administrator the incident number.",
 	http.StatusRequestTimeout:        "The request took too long to arrive. Please try again.",
 	http.StatusRequestEntityTooLarge: "What you sent is larger than this application accepts.",
+	http.StatusUnsupportedMediaType:  "The application does not take content of this kind.",
 	http.StatusMisdirectedRequest:    "There is no application at this address.",
 	http.StatusTooManyRequests:       "Too many requests. Please wait a moment and try again.",
 	http.StatusInternalServerError:   "Something went wrong on our side. Please try again.",

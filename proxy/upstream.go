@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"strings"
 	"time"
 
 	"edge/blocklog"
@@ -36,6 +37,7 @@ var spoofable = []string{
 	"X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Cluster-Client-Ip",
 	"X-Original-Url", "X-Rewrite-Url", "X-Forwarded-Prefix", "X-Forwarded-Port", "X-Host", "X-Original-Host",
 	"X-Forwarded-User", "Remote-User", "X-Remote-User",
+	"Http2-Settings",
 	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
 }
 
@@ -45,9 +47,14 @@ func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
 		Transport: s.transport,
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.SetURL(x.app.upstream)
+			pr.Out.URL.RawQuery = x.r.URL.RawQuery // what was inspected, and not what the proxy would make of it
 			pr.Out.Host = x.r.Host
 			for _, name := range spoofable {
 				pr.Out.Header.Del(name)
+			}
+			if !strings.EqualFold(pr.Out.Header.Get("Upgrade"), "websocket") {
+				pr.Out.Header.Del("Connection")
+				pr.Out.Header.Del("Upgrade")
 			}
 			if x.app.readsAnswers {
 				pr.Out.Header.Del("Accept-Encoding") // what is to be inspected must be readable
@@ -78,7 +85,7 @@ func (s *Server) answered(x *exchange, res *http.Response) error {
 	switch d := x.judgeResponse(res); d.Action {
 	case blocklog.Pass:
 	case blocklog.Detect:
-		x.decisions = append(x.decisions, d)
+		x.note(d)
 	default:
 		return refusal{d}
 	}
@@ -86,6 +93,7 @@ func (s *Server) answered(x *exchange, res *http.Response) error {
 		x.closeTransaction() // a socket may live for days; its inspection ends here
 	}
 	res.Header.Set("X-Request-Id", x.id)
+	x.leaveBody(res.Header)
 	x.status = res.StatusCode
 	return nil
 }
@@ -104,11 +112,14 @@ func (s *Server) failed(x *exchange, err error) {
 	case errors.Is(err, context.Canceled) && x.r.Context().Err() != nil:
 		d.Reason, d.Detail = blocklog.ReasonClientGone, "the client left before the application answered"
 		d.Status = statusClientGone
+	case x.upload.broke() != nil:
+		d.Action, d.Stage, d.Reason, d.Status = blocklog.Deny, blocklog.StageBody, blocklog.ReasonBodyIncomplete, http.StatusBadRequest
+		d.Detail = "the body ended or broke before it was through"
 	case errors.As(err, &timeout) && timeout.Timeout():
 		d.Reason, d.Status, d.Detail = blocklog.ReasonUpstreamSlow, http.StatusGatewayTimeout, "the application took too long to answer"
 	}
-	if d.Action == blocklog.Fail && x.fault.Message == "" {
-		x.fault.Message = x.snap.redact.Text(err.Error())
+	if d.Action == blocklog.Fail {
+		x.blame(err)
 	}
 	s.refuse(x, d)
 }

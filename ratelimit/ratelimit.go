@@ -21,18 +21,26 @@ type Limit struct {
 	Burst int     // tokens the bucket holds, at least 1
 }
 
+// Draw is one token of one bucket.
+type Draw struct {
+	Key   string
+	Limit Limit
+}
+
 // Result is the answer to one request.
 type Result struct {
 	Allowed    bool
-	RetryAfter time.Duration // until a token is there; 0 when allowed
+	Refused    int           // which draw was refused, the first if there are several
+	RetryAfter time.Duration // until that bucket has a token; 0 when allowed
 }
 
-// Store keeps the buckets. Take takes one token from the bucket of key as of
-// now, making the bucket, full, if it is new, and re-tuning it if limit has
-// changed. It is safe for concurrent use. An error means that the store could
-// not tell; it is the caller who decides what follows.
+// Store keeps the buckets. Take makes all of draws as of now, or, if one of the
+// buckets is empty, none: a refused request costs nothing. A bucket that is new
+// is made, full; one whose limit has changed is re-tuned. Take is safe for
+// concurrent use. An error means that the store could not tell; it is the caller
+// who decides what follows.
 type Store interface {
-	Take(ctx context.Context, key string, limit Limit, now time.Time) (Result, error)
+	Take(ctx context.Context, draws []Draw, now time.Time) (Result, error)
 }
 
 const shards = 16
@@ -70,16 +78,27 @@ func NewMemory(capacity int) *Memory {
 	return m
 }
 
-// Take implements Store. It never returns an error.
-func (m *Memory) Take(_ context.Context, key string, limit Limit, now time.Time) (Result, error) {
-	lim := m.shards[maphash.String(m.seed, key)%shards].limiter(key, limit, now)
-	if lim.AllowN(now, 1) {
-		return Result{Allowed: true}, nil
+// Take implements Store. It never returns an error. Of several draws that
+// contend with others for the last token, some may be made though one is refused.
+func (m *Memory) Take(_ context.Context, draws []Draw, now time.Time) (Result, error) {
+	limiters := make([]*rate.Limiter, len(draws))
+	for i, d := range draws {
+		limiters[i] = m.shards[maphash.String(m.seed, d.Key)%shards].limiter(d.Key, d.Limit, now)
+		if missing := 1 - limiters[i].TokensAt(now); missing > 0 && len(draws) > 1 {
+			return refused(i, missing, d.Limit), nil
+		}
 	}
-	// Not a reservation that is then cancelled: of two at once, one would keep
-	// its token, and refused requests must cost nothing.
-	missing := 1 - lim.TokensAt(now)
-	return Result{RetryAfter: max(1, time.Duration(missing/limit.Rate*float64(time.Second)))}, nil
+	for i, lim := range limiters {
+		if !lim.AllowN(now, 1) {
+			return refused(i, 1-lim.TokensAt(now), draws[i].Limit), nil
+		}
+	}
+	return Result{Allowed: true}, nil
+}
+
+// refused answers for a bucket that lacks part of a token.
+func refused(i int, missing float64, l Limit) Result {
+	return Result{Refused: i, RetryAfter: max(1, time.Duration(missing/l.Rate*float64(time.Second)))}
 }
 
 // limiter finds or makes the limiter of key, tuned to limit.

@@ -15,7 +15,7 @@ var epoch = time.Date(2027, 3, 1, 9, 0, 0, 0, time.UTC)
 
 func take(t *testing.T, s Store, key string, l Limit, now time.Time) Result {
 	t.Helper()
-	r, err := s.Take(context.Background(), key, l, now)
+	r, err := s.Take(context.Background(), []Draw{{key, l}}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,6 +40,23 @@ func TestBucket(t *testing.T) {
 	}
 	if r := take(t, m, "a", l, epoch.Add(500*time.Millisecond)); !r.Allowed {
 		t.Error("no token after its time")
+	}
+}
+
+// A request that one limit refuses costs nothing of the others.
+func TestAllOrNothing(t *testing.T) {
+	m := NewMemory(100)
+	both := []Draw{{"tenant", Limit{0.001, 5}}, {"client", Limit{0.001, 2}}}
+	for i := range 6 {
+		r, err := m.Take(context.Background(), both, epoch)
+		if err != nil || r.Allowed != (i < 2) || !r.Allowed && r.Refused != 1 {
+			t.Fatalf("request %d: %+v, %v", i, r, err)
+		}
+	}
+	for i := range 4 {
+		if r := take(t, m, "tenant", both[0].Limit, epoch); r.Allowed != (i < 3) {
+			t.Errorf("the tenant's request %d: %+v", i, r)
+		}
 	}
 }
 
@@ -79,7 +96,7 @@ func TestConcurrent(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
-			if r, _ := m.Take(context.Background(), "a", Limit{0.001, 20}, epoch); r.Allowed {
+			if r, _ := m.Take(context.Background(), []Draw{{"a", Limit{0.001, 20}}}, epoch); r.Allowed {
 				allowed.Add(1)
 			}
 		})
@@ -92,8 +109,9 @@ func TestConcurrent(t *testing.T) {
 
 func BenchmarkTake(b *testing.B) {
 	m, now := NewMemory(1000), time.Now()
+	draws := []Draw{{"hr/api/acme", Limit{1e9, 1e9}}}
 	for b.Loop() {
-		_, _ = m.Take(context.Background(), "hr/api/acme", Limit{1e9, 1e9}, now)
+		_, _ = m.Take(context.Background(), draws, now)
 	}
 }
 

@@ -112,14 +112,14 @@ func checkName(doc *strictyaml.Document, path, kind, name string, seen map[strin
 
 func (l *RateLimit) check(doc *strictyaml.Document, path string, seen map[string]bool) {
 	checkName(doc, path, "rate limit", l.Name, seen)
-	if l.Limit == 0 {
+	if l.Limit.PerSecond == 0 {
 		doc.Faultf(path, "rate limit %q: limit: is missing; write 10/s, 600/m or 5000/h", l.Name)
 	}
 	if len(l.Key) == 0 {
 		doc.Faultf(path+".key", "rate limit %q: key: says what has a bucket of its own; write [tenant], [client] or both", l.Name)
 	}
 	if l.Burst == 0 {
-		l.Burst = max(1, int(l.Limit))
+		l.Burst = max(1, int(l.Limit.PerSecond))
 	}
 	if l.Burst < 0 {
 		doc.Faultf(path+".burst", "rate limit %q: burst: must be positive", l.Name)

@@ -41,7 +41,7 @@ func TestFilesCombine(t *testing.T) {
 		e[1].Variables[0] != (Variable{"ARGS", "json.a.*.b"}) {
 		t.Errorf("%+v", e)
 	}
-	if l := set.RateLimits; len(l) != 2 || l[0].Burst != 1 || l[1].Burst != 9 || l[0].Limit.String() != "1/s" || l[1].Limit.String() != "1/h" {
+	if l := set.RateLimits; len(l) != 2 || l[0].Burst != 1 || l[1].Burst != 9 || l[0].Limit.String() != "60/m" || l[0].Limit.PerSecond != 1 || l[1].Limit.String() != "1/h" {
 		t.Errorf("%+v", l)
 	}
 }

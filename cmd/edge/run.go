@@ -26,6 +26,8 @@ import (
 const (
 	// drainTimeout is how long requests under way may take once the edge is told to stop.
 	drainTimeout = 20 * time.Second
+	// recordTimeout is how long requests that were cut off may take to be recorded.
+	recordTimeout = 5 * time.Second
 	// limitBuckets is how many rate limit buckets are remembered, some 100 MB when all are used.
 	limitBuckets = 250_000
 )
@@ -84,11 +86,29 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 		ready(socket.Addr())
 	}
 
-	<-ctx.Done()
-	logger.Info("stopping", zap.Duration("at_most", drainTimeout))
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	select {
+	case <-ctx.Done():
+	case err := <-serving:
+		return errors.Join(fmt.Errorf("listen.https: %w", err), socket.Close())
+	}
+	logger.Info("stopping", zap.Stringer("at_most", drainTimeout))
+	return errors.Join(socket.Close(), drain(server, edge, logger), <-serving)
+}
+
+// drain lets requests under way finish, cuts what is left, and waits until it
+// has been recorded.
+func drain(server *listen.Server, edge *proxy.Server, logger *zap.Logger) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
-	return errors.Join(socket.Close(), server.Shutdown(drain), <-serving)
+	if server.Shutdown(ctx) {
+		logger.Warn("requests were cut off", zap.Stringer("after", drainTimeout))
+	}
+	ctx, cancel = context.WithTimeout(context.Background(), recordTimeout)
+	defer cancel()
+	if err := edge.Wait(ctx); err != nil {
+		return fmt.Errorf("requests that do not end: %w", err)
+	}
+	return nil
 }
 
 // onHangup calls f at every SIGHUP until ctx ends.
