@@ -4,6 +4,8 @@
 LINT    := golangci-lint
 VERSION := v2.12.2
 FUZZTIME ?= 30s
+# Without file access the engine keeps no copies of uploads on disk.
+export GOFLAGS := $(shell go env GOFLAGS) -tags=no_fs_access
 export CGO_ENABLED ?= 1
 
 .PHONY: help run build test test-fast test-long crs bench fuzz lint

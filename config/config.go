@@ -4,11 +4,12 @@
 //
 // A loaded Config is complete and checked: every default is filled in, every
 // relative path is resolved against the file's own directory, and everything
-// that can be judged without touching the network has been, down to whether the
-// files it refers to can be read.
+// that can be judged without another file has been; for those see [Config.Missing].
 package config
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -17,7 +18,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"edge/internal/strictyaml"
 )
@@ -134,14 +137,18 @@ type Upstream struct{ URL *url.URL }
 func (u *Upstream) UnmarshalText(text []byte) (err error) {
 	u.URL, err = url.Parse(string(text))
 	if err != nil || u.URL.Scheme != "http" || u.URL.Hostname() == "" || u.URL.User != nil ||
-		u.URL.RawQuery != "" || strings.Trim(u.URL.Path, "/") != "" {
+		u.URL.RawQuery != "" || u.URL.Fragment != "" || strings.Trim(u.URL.Path, "/") != "" {
 		return fmt.Errorf("%q is no server; write http://host:port", text)
+	}
+	if _, err := strconv.ParseUint(cmp.Or(u.URL.Port(), "80"), 10, 16); err != nil || strings.HasSuffix(u.URL.Host, ":") {
+		return fmt.Errorf("%q has no port a server could have", text)
 	}
 	return nil
 }
 
 // Load reads, completes and checks the file at path. Its error joins every
-// fault found, each with file, line and column.
+// fault found, each with file, line and column; what could be read of a faulty
+// file is returned with it, for the files it names.
 func Load(path string) (*Config, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -153,8 +160,8 @@ func Load(path string) (*Config, error) {
 		doc:     doc,
 	}
 	doc.Decode(c)
+	c.complete(filepath.Dir(path))
 	if doc.OK() { // meaning is only worth judging where the shape is right
-		c.complete(filepath.Dir(path))
 		c.check(doc)
 	}
 	return c, doc.Err()
@@ -173,9 +180,7 @@ func (c *Config) complete(dir string) {
 	}
 	for i := range c.Apps {
 		a := &c.Apps[i]
-		if a.MaxBody == 0 {
-			a.MaxBody = 1 << 20
-		}
+		a.MaxBody = cmp.Or(a.MaxBody, 1<<20)
 		for j := range a.Rules {
 			resolve(&a.Rules[j])
 		}
@@ -183,20 +188,24 @@ func (c *Config) complete(dir string) {
 }
 
 func (c *Config) check(doc *strictyaml.Document) {
-	if _, _, err := net.SplitHostPort(c.Listen.HTTPS); err != nil {
-		doc.Faultf("listen.https", "listen.https: %q is not an address; write host:port, or :443 for every address", c.Listen.HTTPS)
+	if !isAddress(c.Listen.HTTPS) {
+		doc.Faultf("listen.https", "listen.https: %q is not an address; write ip:port, or :443 for every address", c.Listen.HTTPS)
+	}
+	if c.State.Dir == "" {
+		doc.Faultf("state.dir", "state.dir: must not be empty")
+	}
+	for i, name := range c.Log.Redact {
+		if !strings.ContainsFunc(name, unicode.IsLetter) {
+			doc.Faultf(fmt.Sprintf("log.redact[%d]", i), "log.redact: %q is no part of a name", name)
+		}
 	}
 	if len(c.TLS.Files) == 0 {
 		doc.Faultf("tls.files", "tls.files: no certificate; name one with cert: and key:")
 	}
 	for i, f := range c.TLS.Files {
-		at := fmt.Sprintf("tls.files[%d]", i)
 		if f.Cert == "" || f.Key == "" {
-			doc.Faultf(at, "tls.files: a certificate needs both cert: and key:")
-			continue
+			doc.Faultf(fmt.Sprintf("tls.files[%d]", i), "tls.files: a certificate needs both cert: and key:")
 		}
-		checkFile(doc, at+".cert", f.Cert)
-		checkFile(doc, at+".key", f.Key)
 	}
 	if len(c.Apps) == 0 {
 		doc.Faultf("apps", "apps: there is no application to serve")
@@ -207,20 +216,45 @@ func (c *Config) check(doc *strictyaml.Document) {
 	}
 }
 
+// isAddress says that s can be listened on: an IP address or localhost or
+// nothing, and a port.
+func isAddress(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return false
+	}
+	_, portErr := strconv.ParseUint(port, 10, 16)
+	return portErr == nil && (host == "" || host == "localhost" || net.ParseIP(host) != nil)
+}
+
 // endsInNumber says that a name would be taken for an IPv4 address, or part of one.
 func endsInNumber(h string) bool {
 	last := h[strings.LastIndexByte(h, '.')+1:]
 	return strings.Trim(last, "0123456789") == ""
 }
 
-// checkFile says so where a file that is referred to cannot be read.
-func checkFile(doc *strictyaml.Document, at, path string) {
-	f, err := os.Open(path)
-	if err != nil {
-		doc.Faultf(at, "%v", err)
-		return
+// Missing says which of the files the configuration names cannot be read, each
+// with the place it is named at.
+func (c *Config) Missing() error {
+	var errs []error
+	check := func(path, format string, args ...any) {
+		f, err := os.Open(path)
+		if err != nil {
+			errs = append(errs, c.Fault(fmt.Sprintf(format, args...), "%v", err))
+			return
+		}
+		_ = f.Close() // nothing was written
 	}
-	_ = f.Close() // nothing was written
+	for i, f := range c.TLS.Files {
+		check(f.Cert, "tls.files[%d].cert", i)
+		check(f.Key, "tls.files[%d].key", i)
+	}
+	for i, a := range c.Apps {
+		for j, file := range a.Rules {
+			check(file, "apps[%d].rules[%d]", i, j)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 var (
@@ -258,8 +292,8 @@ func (a *App) check(doc *strictyaml.Document, path string, names map[string]bool
 			doc.Faultf(fmt.Sprintf("%s.tenant.known[%d]", path, j), "tenant.known: %q is no name, or is there twice", t)
 		}
 	}
-	for j, file := range a.Rules {
-		checkFile(doc, fmt.Sprintf("%s.rules[%d]", path, j), file)
+	if a.MaxBody > 1<<30 {
+		doc.Faultf(path+".max_body", "max_body: a body of %s cannot be held; 1GiB is the most", a.MaxBody)
 	}
 	if a.Upstream.URL == nil {
 		doc.Faultf(path, "upstream: app %q has none; write upstream: http://host:port", a.Name)

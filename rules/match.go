@@ -9,14 +9,25 @@ import (
 // Match says which requests a rule is about. Every part that is given must
 // hold; the zero Match holds for all.
 type Match struct {
-	// Method is one HTTP method, upper case. Without it, every method matches.
-	Method string `yaml:"method"`
+	// Method is one HTTP method, in capitals. Without it, every method matches.
+	Method Method `yaml:"method"`
 	// Path is a pattern over the decoded path. "*" stands for any characters
 	// within one segment, "**" for any number of whole segments: "/api/**" is
 	// /api and everything below it. Letter case and a slash at the end do not count.
 	Path Pattern `yaml:"path"`
 	// Tenant is one tenant, as it is recorded. Without it, every tenant matches.
 	Tenant string `yaml:"tenant"`
+}
+
+// Method is an HTTP method.
+type Method string
+
+// UnmarshalText accepts what can be a method.
+func (m *Method) UnmarshalText(text []byte) error {
+	if *m = Method(text); !methodForm.MatchString(string(text)) {
+		return fmt.Errorf("%q is no method; write it in capitals", text)
+	}
+	return nil
 }
 
 // Request is what a Match is held against.
@@ -27,7 +38,7 @@ type Request struct {
 
 // Matches reports whether r is meant.
 func (m Match) Matches(r Request) bool {
-	return (m.Method == "" || m.Method == r.Method) && (m.Tenant == "" || m.Tenant == r.Tenant) && m.Path.Matches(r.Path)
+	return (m.Method == "" || string(m.Method) == r.Method) && (m.Tenant == "" || m.Tenant == r.Tenant) && m.Path.Matches(r.Path)
 }
 
 // String is the match in words, for keys and messages.
@@ -46,6 +57,9 @@ func (p *Pattern) UnmarshalText(text []byte) error {
 	}
 	p.segments = split(s)
 	for _, seg := range p.segments {
+		if seg == "." || seg == ".." {
+			return fmt.Errorf("%q: no path has a segment %q when it is matched", s, seg)
+		}
 		if strings.Contains(seg, "**") && seg != "**" {
 			return fmt.Errorf("%q: ** stands for whole segments; write it between slashes", s)
 		}

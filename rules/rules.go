@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"strings"
 
 	"edge/internal/strictyaml"
 )
@@ -84,8 +85,12 @@ func Load(paths []string) (Set, error) {
 		f.WAF.Exclusions = append(set.WAF.Exclusions, f.WAF.Exclusions...)
 		set.WAF, set.RateLimits = f.WAF, append(set.RateLimits, f.RateLimits...)
 	}
-	if set.WAF.DetectionParanoia == 0 {
-		set.WAF.DetectionParanoia = set.WAF.Paranoia
+	switch w := &set.WAF; {
+	case w.DetectionParanoia == 0:
+		w.DetectionParanoia = w.Paranoia
+	case w.DetectionParanoia < w.Paranoia:
+		errs = append(errs, fmt.Errorf("%s: together these files set waf.detection_paranoia to %d, less than waf.paranoia, which is %d",
+			strings.Join(paths, ", "), w.DetectionParanoia, w.Paranoia))
 	}
 	return set, errors.Join(errs...)
 }

@@ -191,7 +191,7 @@ func (w *WAF) check(doc *strictyaml.Document, seen map[string]bool) {
 	between("waf.thresholds.inbound", w.Thresholds.Inbound, 1, 10000)
 	between("waf.thresholds.outbound", w.Thresholds.Outbound, 1, 10000)
 	if w.DetectionParanoia != 0 {
-		between("waf.detection_paranoia", w.DetectionParanoia, w.Paranoia, 4)
+		between("waf.detection_paranoia", w.DetectionParanoia, 1, 4)
 	}
 	all := func(path string, values []string, form *regexp.Regexp, what string) {
 		for i, v := range values {

@@ -57,6 +57,7 @@ type demonstration struct {
 	Cert  config.CertFile
 	Apps  []demoApp
 	Edge  string // how to call this program
+	State string // how to tell it where the records are
 }
 
 type demoApp struct {
@@ -73,6 +74,13 @@ func (d *demonstration) run(ctx context.Context, logger *zap.Logger) error {
 			return fmt.Errorf("sample application %s: %w", app.Name, err)
 		}
 		d.Apps = append(d.Apps, demoApp{app, upstream})
+	}
+	dir, err := filepath.Abs(d.Dir)
+	if err != nil {
+		return err
+	}
+	if d.Dir = dir; dir != demoDir() {
+		d.State = fmt.Sprintf(" --state %q", dir)
 	}
 	ca, err := edgetls.OpenLocalCA(filepath.Join(d.Dir, "ca"))
 	if err != nil {

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"edge/config"
 	"edge/proxy"
@@ -23,17 +25,18 @@ type loaded struct {
 // everything that is wrong, wherever it is.
 func load(path string, engines *waf.Engines, generation uint64) (*loaded, error) {
 	c, err := config.Load(path)
-	if err != nil {
+	if c == nil {
 		return nil, withCode{exitConfig, err}
 	}
+	errs := []error{err, c.Missing()}
 	sets, err := loadRules(c)
-	errs := []error{err}
+	errs = append(errs, err)
 	certs, err := edgetls.Load(c.TLS.Files)
 	errs = append(errs, err)
 	if err == nil {
 		errs = append(errs, uncovered(c, certs))
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := faults(errs); err != nil {
 		return nil, withCode{exitConfig, err}
 	}
 	snap, err := proxy.Compile(c, sets, engines, generation)
@@ -41,6 +44,24 @@ func load(path string, engines *waf.Engines, generation uint64) (*loaded, error)
 		return nil, withCode{exitConfig, err}
 	}
 	return &loaded{c, sets, certs, snap}, nil
+}
+
+// faults joins errors, each line once, and not again without its place: two apps
+// may use one file, and one that is missing is missed by everybody.
+func faults(errs []error) error {
+	var lines []string
+	if err := errors.Join(errs...); err != nil {
+		lines = strings.Split(err.Error(), "\n")
+	}
+	var once []error
+	for i, line := range lines {
+		said := slices.Contains(lines[:i], line) ||
+			slices.ContainsFunc(lines, func(other string) bool { return strings.HasSuffix(other, ": "+line) })
+		if !said {
+			once = append(once, errors.New(line))
+		}
+	}
+	return errors.Join(once...)
 }
 
 // uncovered names the hosts that no certificate is for.

@@ -42,6 +42,8 @@ import (
 //	                          print status, headers and body; $ID is the answer's X-Request-Id
 //	await PATTERN             wait until the edge has logged that
 //	hangup                    send it SIGHUP
+//	open URL                  begin a WebSocket or an event stream, and leave it open
+//	terminate                 send it SIGTERM, wait until it has ended, and expect exit code 0
 //	raw FILE                  send FILE over TLS and HTTP/1.1, hang up the sending side, print the answer
 //	exits CODE COMMAND ARG…   run a command and expect that exit code
 //	socket URL TEXT           send TEXT over a WebSocket and print what comes back
@@ -82,7 +84,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"certificate": certificate, "configure": configure, "start": start, "raw": raw, "exits": exits, "await": await, "hangup": hangup, "request": request, "socket": socket, "stream": stream, "rss": rss,
+			"certificate": certificate, "configure": configure, "start": start, "raw": raw, "exits": exits, "await": await, "hangup": hangup, "open": open, "terminate": terminate, "request": request, "socket": socket, "stream": stream, "rss": rss,
 		},
 	})
 }
@@ -142,6 +144,27 @@ func hangup(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(p.(*process).cmd.Process.Signal(syscall.SIGHUP))
 }
 
+func open(ts *testscript.TestScript, _ bool, args []string) {
+	if strings.HasPrefix(args[0], "wss:") {
+		c, _, err := websocket.Dial(context.Background(), args[0], &websocket.DialOptions{HTTPClient: client(ts, false)})
+		ts.Check(err)
+		ts.Defer(func() { c.CloseNow() })
+		return
+	}
+	c := client(ts, true)
+	c.Timeout = 0
+	res, err := c.Get(args[0])
+	ts.Check(err)
+	ts.Defer(func() { res.Body.Close() })
+	_, err = res.Body.Read(make([]byte, 1))
+	ts.Check(err)
+}
+
+func terminate(ts *testscript.TestScript, _ bool, _ []string) {
+	p, _ := running.Load(ts.Getenv("WORK"))
+	ts.Check(p.(*process).stop())
+}
+
 // process is an edge that serves.
 type process struct {
 	cmd  *exec.Cmd
@@ -149,6 +172,9 @@ type process struct {
 	rest chan struct{}
 
 	out bytes.Buffer // what it printed, to be read when it has ended
+
+	once  sync.Once
+	ended error
 
 	mu  sync.Mutex
 	log strings.Builder // what it has logged so far
@@ -210,6 +236,11 @@ func (p *process) await(pattern string) error {
 // stop asks the edge to stop. One that is asked exits with 0; one in which the
 // race detector found something does not.
 func (p *process) stop() error {
+	p.once.Do(func() { p.ended = p.end() })
+	return p.ended
+}
+
+func (p *process) end() error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}

@@ -109,12 +109,7 @@ func (r *reloader) watchAll(w *fsnotify.Watcher) {
 // reload loads and, if all is well, swaps. It says what came of it; where the
 // files are as they were, only if it was asked.
 func (r *reloader) reload(asked bool) {
-	c, err := config.Load(r.path)
-	var sets map[string]rules.Set
-	if err == nil {
-		sets, _ = loadRules(c) // for the names of files; faults come up again in load
-	}
-	content := fingerprint(c.Files(r.path), sets)
+	content := r.fingerprint()
 	if content == r.seen {
 		if asked {
 			r.logger.Info("nothing has changed", zap.Uint64("generation", r.current.snapshot.Generation()))
@@ -123,6 +118,14 @@ func (r *reloader) reload(asked bool) {
 	}
 	r.seen = content
 	next, err := load(r.path, r.engines, r.current.snapshot.Generation()+1)
+	if r.fingerprint() != content { // somebody is writing: what was read may be half of this and half of that
+		if err == nil {
+			next.snapshot.Close()
+		}
+		r.seen = [sha256.Size]byte{}
+		r.ask()
+		return
+	}
 	if err != nil {
 		r.logger.Error("the new configuration is not used; the old one stays in force", zap.Error(err),
 			zap.Uint64("generation", r.current.snapshot.Generation()))
@@ -134,6 +137,16 @@ func (r *reloader) reload(asked bool) {
 	r.current = next
 	fields := append(changes(last, next), zap.Uint64("generation", next.snapshot.Generation()), zap.Int("engines", r.engines.Len()))
 	r.logger.Info("reloaded", fields...)
+}
+
+// fingerprint is the content of everything a load would read now.
+func (r *reloader) fingerprint() [sha256.Size]byte {
+	c, err := config.Load(r.path)
+	var sets map[string]rules.Set
+	if err == nil {
+		sets, _ = loadRules(c) // for the names of files; faults come up again in load
+	}
+	return fingerprint(c.Files(r.path), sets)
 }
 
 // changes says what is new in policy terms, app by app, and which changes need a

@@ -7,6 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 
@@ -68,6 +71,9 @@ func logDirs(path, state string) ([]string, error) {
 }
 
 func why(out io.Writer, dirs []string, id string, asJSON bool) error {
+	if id == "" {
+		return withCode{exitUsage, errors.New("the id is empty")}
+	}
 	for _, dir := range dirs {
 		e, err := blocklog.Find(dir, id)
 		switch {
@@ -76,12 +82,34 @@ func why(out io.Writer, dirs []string, id string, asJSON bool) error {
 		case err != nil:
 			return err
 		case asJSON:
-			return json.NewEncoder(out).Encode(e)
+			return writeJSON(out, e)
 		}
 		_, err = io.WriteString(out, e.Explain())
 		return err
 	}
 	return withCode{exitNotFound, fmt.Errorf("no record of %q in %v", id, dirs)}
+}
+
+// writeJSON prints a record with everything escaped that a terminal might act on.
+func writeJSON(out io.Writer, e blocklog.Event) error {
+	text, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	for _, r := range string(text) {
+		switch {
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		case r > 0xFFFF:
+			hi, lo := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, hi, lo)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	_, err = fmt.Fprintln(out, b.String())
+	return err
 }
 
 // demoDir is where the demo keeps its files.

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -138,12 +139,19 @@ func (d *Document) scalar(n ast.ScalarNode, path string, v reflect.Value) {
 		v.SetString(text)
 	case reflect.Struct, reflect.Map, reflect.Slice:
 		fail(fmt.Sprintf("expected %s, found %q", expected(v.Type()), text))
-	default: // numbers and booleans, which the library decodes with its own care
+	default:
+		_, isText := n.(*ast.StringNode)
+		if v.CanInt() && (isText || !plainInteger.MatchString(text)) { // 2.9 is not 2, nor is "2"
+			fail(fmt.Sprintf("expected %s, found %q", expected(v.Type()), text))
+			return
+		}
 		if err := yaml.NodeToValue(n, v.Addr().Interface()); err != nil {
 			fail(fmt.Sprintf("expected %s, found %q", expected(v.Type()), text))
 		}
 	}
 }
+
+var plainInteger = regexp.MustCompile(`^(?:0|-?[1-9][0-9]*)$`)
 
 // scalarText is a scalar as the author wrote it: a number keeps its digits, so
 // that `name: 007` is a name.

@@ -22,7 +22,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 			continue
 		}
 		n, err := strconv.ParseInt(digits, 10, 32)
-		if err != nil || n <= 0 {
+		if err != nil || n <= 0 || strings.HasPrefix(digits, "+") || strings.HasPrefix(digits, "0") {
 			break
 		}
 		*s = Size(n * u.bytes)

@@ -11,6 +11,7 @@
 package strictyaml
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -25,7 +26,11 @@ import (
 
 // MaxSize is the largest document Parse takes, in bytes. A generated file that
 // grows past it is a mistake somewhere else, and is better refused than loaded.
-const MaxSize = 4 << 20
+const MaxSize = 1 << 20
+
+// maxDepth is how many brackets may be open at once. The parser's time grows with
+// the square of it.
+const maxDepth = 100
 
 // Fault is one thing that is wrong with a document.
 type Fault struct {
@@ -57,7 +62,11 @@ func Parse(file string, data []byte) *Document {
 		d.add(nil, "is larger than %d bytes", MaxSize)
 		return d
 	}
-	tree, err := parser.ParseBytes(data, 0)
+	if depth(data) > maxDepth {
+		d.add(nil, "nests deeper than %d", maxDepth)
+		return d
+	}
+	tree, err := parser.ParseBytes(bytes.TrimPrefix(data, []byte("\uFEFF")), 0)
 	if err != nil {
 		d.syntax(err)
 		return d
@@ -77,6 +86,21 @@ func Parse(file string, data []byte) *Document {
 		d.add(start(bodies[1]), "a second document starts here; one file holds one document")
 	}
 	return d
+}
+
+// depth counts brackets, in strings and comments too, which is close enough.
+func depth(data []byte) (deepest int) {
+	open := 0
+	for _, c := range data {
+		switch c {
+		case '[', '{':
+			open++
+			deepest = max(deepest, open)
+		case ']', '}':
+			open = max(0, open-1)
+		}
+	}
+	return deepest
 }
 
 // syntax records what the parser said, without the source excerpt it adds.
