@@ -137,7 +137,7 @@ func (e *Event) clip(n int) {
 	e.Edge.Rules = e.Edge.Rules[:min(len(e.Edge.Rules), n/4)]
 	matches := make([]Match, len(e.Edge.Matches))
 	for i, m := range e.Edge.Matches {
-		m.Rule = m.Rule.clip(n / 4)
+		m.Rule = m.clip(n / 4)
 		m.Field, m.Value, m.Matched = Clip(m.Field, n/4), Clip(m.Value, n/4), Clip(m.Matched, n/4)
 		matches[i] = m
 	}
