@@ -3,6 +3,7 @@ package blocklog
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,7 +103,7 @@ func TestClip(t *testing.T) {
 
 func TestFind(t *testing.T) {
 	dir := t.TempDir()
-	l, err := Open(dir, zap.NewNop())
+	l, err := Open(dir, keep, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +140,7 @@ func TestFind(t *testing.T) {
 	if _, err := Find(dir, "served"); !errors.Is(err, ErrAmbiguous) {
 		t.Errorf("two at once: %v", err)
 	}
-	if l, err = Open(dir, zap.NewNop()); err != nil { // the half line must not swallow the next
+	if l, err = Open(dir, keep, zap.NewNop()); err != nil { // the half line must not swallow the next
 		t.Fatal(err)
 	}
 	l.Block(Event{Event: Meta{ID: "next0001"}})
@@ -157,17 +158,69 @@ func TestFind(t *testing.T) {
 
 // A disk that does not take a line costs the line and nothing else.
 func TestLostLines(t *testing.T) {
-	l, err := Open(t.TempDir(), zap.NewNop())
+	l, err := Open(t.TempDir(), keep, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Close(); err != nil {
+	if err := os.RemoveAll(filepath.Dir(l.block.Filename)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Dir(l.block.Filename), nil, 0o600); err != nil { // no directory, no file
 		t.Fatal(err)
 	}
 	l.Block(Event{})
 	l.Access(Event{})
 	if l.Lost() != 2 {
 		t.Errorf("%d lost", l.Lost())
+	}
+}
+
+var keep = Keep{MaxSize: 1 << 20, MaxTotal: 3 << 20, MaxAge: 24 * time.Hour}
+
+// Files are put aside when they are full, and the oldest go.
+func TestRotation(t *testing.T) {
+	dir := t.TempDir()
+	l, err := Open(dir, keep, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := Event{UserAgent: Agent{strings.Repeat("x", 1000)}}
+	for i := range 6000 {
+		e.Event.ID = fmt.Sprintf("n%06d", i)
+		l.Access(e)
+		if i%1000 == 999 {
+			time.Sleep(5 * time.Millisecond) // names have milliseconds
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var files []string
+	for range 1000 { // the oldest are deleted in the background
+		if files, err = Files(dir, AccessFile); err != nil {
+			t.Fatal(err)
+		}
+		if len(files) <= 3 {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	var total int64
+	for _, f := range files {
+		info, err := os.Stat(f)
+		if err != nil || info.Mode().Perm() != 0o640 {
+			t.Errorf("%s: %v, %v", f, info.Mode(), err)
+		}
+		total += info.Size()
+	}
+	if len(files) != 3 || total > 3<<20 {
+		t.Errorf("%d files with %d bytes", len(files), total)
+	}
+	if e, err := Find(dir, "n005999"); err != nil || e.Event.ID != "n005999" {
+		t.Errorf("the newest: %v", err)
+	}
+	if e, err := Find(dir, "n004500"); err != nil || e.Event.ID != "n004500" {
+		t.Errorf("one put aside: %v", err)
 	}
 }
 

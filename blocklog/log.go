@@ -8,11 +8,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
+	"gopkg.in/natefinch/lumberjack.v2"
 )
 
 // The files of a log directory.
@@ -21,47 +24,75 @@ const (
 	AccessFile = "access.jsonl" // one line for each request
 )
 
+// Keep says how much of a log is kept. A file that has reached MaxSize is put
+// aside under a name with the time in it, and the oldest of those are deleted
+// when there are more than MaxTotal bytes or when they are older than MaxAge.
+// Each of the two files counts for itself.
+type Keep struct {
+	MaxSize, MaxTotal int64
+	MaxAge            time.Duration
+}
+
 // Log writes events to the two files of one directory. It is safe for
 // concurrent use. A write that fails is counted and reported once, and never
 // keeps a request waiting for a better disk.
 type Log struct {
-	mu            sync.Mutex
-	block, access *os.File
+	block, access *lines
 	lost          atomic.Uint64
 	logger        *zap.Logger
 }
 
+// lines is one file and those put aside.
+type lines struct {
+	mu sync.Mutex
+	lumberjack.Logger
+	torn bool // the file ends in half a line
+}
+
 // Open opens or makes the log files in dir: the directory 0750, the files 0640,
 // appended to.
-func Open(dir string, logger *zap.Logger) (*Log, error) {
+func Open(dir string, keep Keep, logger *zap.Logger) (*Log, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("log directory: %w", err)
 	}
-	block, err := openLines(filepath.Join(dir, BlockFile))
+	block, err := openLines(filepath.Join(dir, BlockFile), keep)
 	if err != nil {
 		return nil, fmt.Errorf("block log: %w", err)
 	}
-	access, err := openLines(filepath.Join(dir, AccessFile))
+	access, err := openLines(filepath.Join(dir, AccessFile), keep)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("access log: %w", err), block.Close())
 	}
 	return &Log{block: block, access: access, logger: logger}, nil
 }
 
-// openLines opens a file to append lines to. Where a crash has left half a line,
-// it ends it, so that it does not take the next one with it.
-func openLines(path string) (*os.File, error) {
+// openLines sees to it that there is a file with the right mode, which those that
+// follow it inherit, and looks whether a crash has left half a line in it.
+func openLines(path string, keep Keep) (*lines, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o640)
 	if err != nil {
 		return nil, err
 	}
-	last := make([]byte, 1)
+	last := []byte{'\n'}
 	if end, err := f.Seek(0, io.SeekEnd); err == nil && end > 0 {
-		if _, err := f.ReadAt(last, end-1); err == nil && last[0] != '\n' {
-			_, _ = f.WriteString("\n") // if it cannot be written, nothing can
-		}
+		_, _ = f.ReadAt(last, end-1) // a file that cannot be read can still be appended to
 	}
-	return f, nil
+	size := max(keep.MaxSize>>20, 1)
+	return &lines{torn: last[0] != '\n', Logger: lumberjack.Logger{
+		Filename: path, MaxSize: int(size), MaxBackups: int(max(keep.MaxTotal>>20/size, 2) - 1), MaxAge: int(keep.MaxAge.Hours() / 24),
+	}}, f.Close()
+}
+
+// put appends a line.
+func (l *lines) put(line []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.torn { // what is there of the last line must not spoil this one
+		line = append([]byte{'\n'}, line...)
+	}
+	n, err := l.Write(line)
+	l.torn = err != nil && (l.torn || n > 0)
+	return err
 }
 
 // Block records a decision about a request, with its evidence.
@@ -76,23 +107,29 @@ func (l *Log) Access(e Event) {
 // Lost counts the lines that could not be written.
 func (l *Log) Lost() uint64 { return l.lost.Load() }
 
-func (l *Log) put(f *os.File, line []byte) {
-	l.mu.Lock()
-	n, err := f.Write(line)
-	if err != nil && n > 0 {
-		_, _ = f.WriteString("\n") // what is there of the line must not spoil the next
-	}
-	l.mu.Unlock()
-	if err != nil && l.lost.Add(1) == 1 {
-		l.logger.Error("log lines are being lost", zap.String("file", f.Name()), zap.Error(err))
+func (l *Log) put(f *lines, line []byte) {
+	if err := f.put(line); err != nil && l.lost.Add(1) == 1 {
+		l.logger.Error("log lines are being lost", zap.String("file", f.Filename), zap.Error(err))
 	}
 }
 
 // Close closes both files.
-func (l *Log) Close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return errors.Join(l.block.Close(), l.access.Close())
+func (l *Log) Close() error { return errors.Join(l.block.Close(), l.access.Close()) }
+
+// Files are the files a log in dir consists of, the oldest first: those put aside
+// and the one now written. name is BlockFile or AccessFile.
+func Files(dir, name string) ([]string, error) {
+	base, ext := strings.TrimSuffix(name, filepath.Ext(name)), filepath.Ext(name)
+	old, err := filepath.Glob(filepath.Join(dir, base+"-*"+ext))
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(old) // by the time in their names
+	current := filepath.Join(dir, name)
+	if _, err := os.Stat(current); err == nil {
+		old = append(old, current)
+	}
+	return old, nil
 }
 
 // What Find says where there is not exactly one event to return.
@@ -112,16 +149,19 @@ func Find(dir, id string) (Event, error) {
 		id, files = "", files[:1]
 	}
 	for _, name := range files {
-		f, err := os.Open(filepath.Join(dir, name))
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
+		paths, err := Files(dir, name)
 		if err != nil {
 			return Event{}, err
 		}
-		e, err := scan(f, id, last)
-		if err = errors.Join(err, f.Close()); !errors.Is(err, ErrNotFound) {
-			return e, err
+		for _, path := range slices.Backward(paths) {
+			f, err := os.Open(path)
+			if err != nil {
+				return Event{}, err
+			}
+			e, err := scan(f, id, last)
+			if err = errors.Join(err, f.Close()); !errors.Is(err, ErrNotFound) {
+				return e, err
+			}
 		}
 	}
 	return Event{}, ErrNotFound

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"edge/internal/strictyaml"
@@ -100,6 +101,12 @@ type Log struct {
 	// cookies, which never are. Part of a name is enough: "iban" covers
 	// "employee_iban".
 	Redact []string `yaml:"redact"`
+	// MaxSize is how large a file grows before it is put aside. Default 100MiB.
+	MaxSize strictyaml.Size `yaml:"max_size"`
+	// MaxTotal is how much of each log is kept, in all its files. Default 1GiB.
+	MaxTotal strictyaml.Size `yaml:"max_total"`
+	// MaxAge is how long files that were put aside are kept. Default 90d.
+	MaxAge strictyaml.Duration `yaml:"max_age"`
 }
 
 // App is one application behind the edge.
@@ -174,6 +181,9 @@ func (c *Config) complete(dir string) {
 		}
 	}
 	resolve(&c.State.Dir)
+	c.Log.MaxSize = cmp.Or(c.Log.MaxSize, 100<<20)
+	c.Log.MaxTotal = cmp.Or(c.Log.MaxTotal, 1<<30)
+	c.Log.MaxAge = cmp.Or(c.Log.MaxAge, strictyaml.Duration(90*24*time.Hour))
 	for i := range c.TLS.Files {
 		resolve(&c.TLS.Files[i].Cert)
 		resolve(&c.TLS.Files[i].Key)
@@ -193,6 +203,9 @@ func (c *Config) check(doc *strictyaml.Document) {
 	}
 	if c.State.Dir == "" {
 		doc.Faultf("state.dir", "state.dir: must not be empty")
+	}
+	if c.Log.MaxSize < 1<<20 || c.Log.MaxTotal < 2*c.Log.MaxSize {
+		doc.Faultf("log.max_size", "log: max_size is at least 1MiB, and max_total at least twice max_size")
 	}
 	for i, name := range c.Log.Redact {
 		if !strings.ContainsFunc(name, unicode.IsLetter) {

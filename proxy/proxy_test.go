@@ -59,7 +59,7 @@ func start(t *testing.T, upstream http.HandlerFunc, mode rules.Mode) *edge {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	records, err := blocklog.Open(dir, zap.NewNop())
+	records, err := blocklog.Open(dir, blocklog.Keep{}, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,10 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 	if err != nil {
 		return err
 	}
-	records, err := blocklog.Open(l.config.State.LogDir(), logger)
+	keep := blocklog.Keep{
+		MaxSize: int64(l.config.Log.MaxSize), MaxTotal: int64(l.config.Log.MaxTotal), MaxAge: time.Duration(l.config.Log.MaxAge),
+	}
+	records, err := blocklog.Open(l.config.State.LogDir(), keep, logger)
 	if err != nil {
 		return err
 	}
