@@ -12,7 +12,7 @@ import (
 func (e Event) Sentence() string {
 	return fmt.Sprintf("On %s %s sent %s %s%s to %s and %s.",
 		e.Time.Format("2 January 2006 at 15:04:05 MST"), or(e.Client.IP, "an unknown client"),
-		printable(e.HTTP.Request.Method), printable(e.URL.Domain), printable(e.URL.Path), e.target(), e.outcome())
+		Printable(e.HTTP.Request.Method), Printable(e.URL.Domain), Printable(e.URL.Path), e.target(), e.outcome())
 }
 
 func (e Event) target() string {
@@ -57,7 +57,7 @@ func (e Event) because() string {
 
 // finding is what the deciding rule found, and where.
 func (e Event) finding() string {
-	rule := fmt.Sprintf("rule %s (%s)", e.Rule.ID, printable(e.Rule.Name))
+	rule := fmt.Sprintf("rule %s (%s)", e.Rule.ID, Printable(e.Rule.Name))
 	i := slices.IndexFunc(e.Edge.Matches, func(m Match) bool { return m.ID == e.Rule.ID })
 	if i < 0 || e.Edge.Matches[i].Field == "" {
 		return rule + " matched the request"
@@ -97,7 +97,7 @@ func Where(field string) string {
 		"REQUEST_COOKIES": "the cookie %s", "FILES": "the name of the uploaded file %s", "RESPONSE_HEADERS": "the answer's header %s",
 	}
 	if phrase, ok := words[kind]; ok && named {
-		return fmt.Sprintf(phrase, printable(name))
+		return fmt.Sprintf(phrase, Printable(name))
 	}
 	whole := map[string]string{
 		"REQUEST_URI": "the URL", "REQUEST_URI_RAW": "the URL", "REQUEST_LINE": "the request line", "REQUEST_FILENAME": "the path",
@@ -105,7 +105,7 @@ func Where(field string) string {
 		"XML": "the XML body", "REQUEST_XML": "the XML body", "REQUEST_COOKIES": "a cookie", "REQUEST_COOKIES_NAMES": "the name of a cookie", "FILES": "the name of an uploaded file", "RESPONSE_STATUS": "the answer's status", "REQBODY_ERROR": "the body", "URI_PARSE_ERROR": "the URL",
 		"MULTIPART_STRICT_ERROR": "the multipart body", "ARGUMENTS_LIMIT_REACHED": "the number of fields",
 	}
-	return or(whole[kind], printable(field))
+	return or(whole[kind], Printable(field))
 }
 
 // Explain is the sentence and, under it, the evidence.
@@ -115,8 +115,8 @@ func (e Event) Explain() string {
 	if len(e.Edge.Matches) > 0 {
 		fmt.Fprintln(&b, "\nWhat was found:")
 		for _, m := range e.Edge.Matches {
-			fmt.Fprintf(&b, "  %s %s (%s)\n", m.ID, printable(m.Name), points(m.Score))
-			fmt.Fprintf(&b, "      in %s", or(printable(m.Field), "the request as a whole"))
+			fmt.Fprintf(&b, "  %s %s (%s)\n", m.ID, Printable(m.Name), points(m.Score))
+			fmt.Fprintf(&b, "      in %s", or(Printable(m.Field), "the request as a whole"))
 			if m.Value != "" {
 				fmt.Fprintf(&b, ": %q", m.Value)
 			}
@@ -156,13 +156,14 @@ func (e Event) facts(b *strings.Builder) {
 		{"error", e.Error.Message},
 	} {
 		if row[1] != "" {
-			_, _ = fmt.Fprintf(table, "%s\t%s\n", row[0], printable(row[1]))
+			_, _ = fmt.Fprintf(table, "%s\t%s\n", row[0], Printable(row[1]))
 		}
 	}
 }
 
-// printable keeps what a client sent from speaking to a terminal.
-func printable(s string) string {
+// Printable keeps what a client sent from speaking to a terminal: control and
+// format characters are escaped.
+func Printable(s string) string {
 	quoted := fmt.Sprintf("%q", s)
 	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }

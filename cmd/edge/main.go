@@ -5,6 +5,7 @@
 //	edge run --config edge.yaml    serve until told to stop
 //	edge check edge.yaml           say everything that is wrong with a configuration
 //	edge why ID                    explain one request
+//	edge log search                find records; also follow, top and report
 //	edge demo                      three sample applications behind an edge, to try it
 //
 // Exit codes: 0 all is well; 1 it failed; 2 the command line was wrong; 3 the
@@ -65,7 +66,7 @@ To see it work, with nothing to set up:  edge demo`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return withCode{exitUsage, fmt.Errorf("%w\nsee: %s --help", err, c.CommandPath())}
 	})
-	root.AddCommand(runCommand(), checkCommand(), whyCommand(), demoCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), whyCommand(), logCommand(), demoCommand(), versionCommand())
 	root.SetHelpTemplate(root.HelpTemplate() + `
 Exit codes: 0 all is well, 1 it failed, 2 the command line was wrong,
 3 the configuration was wrong, 4 what was asked for is not there.

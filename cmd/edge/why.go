@@ -90,12 +90,18 @@ func why(out io.Writer, dirs []string, id string, asJSON bool) error {
 	return withCode{exitNotFound, fmt.Errorf("no record of %q in %v", id, dirs)}
 }
 
-// writeJSON prints a record with everything escaped that a terminal might act on.
+// writeJSON prints a record.
 func writeJSON(out io.Writer, e blocklog.Event) error {
 	text, err := json.Marshal(e)
 	if err != nil {
 		return err
 	}
+	return escapeJSON(out, text)
+}
+
+// escapeJSON prints a line of JSON with everything escaped that a terminal might
+// act on, all of which can only be inside its strings.
+func escapeJSON(out io.Writer, text []byte) error {
 	var b strings.Builder
 	for _, r := range string(text) {
 		switch {
@@ -108,7 +114,7 @@ func writeJSON(out io.Writer, e blocklog.Event) error {
 			fmt.Fprintf(&b, `\u%04x`, r)
 		}
 	}
-	_, err = fmt.Fprintln(out, b.String())
+	_, err := fmt.Fprintln(out, b.String())
 	return err
 }
 

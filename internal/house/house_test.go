@@ -20,7 +20,7 @@ var tiers = [][]string{
 	{"internal/strictyaml", "blocklog"},
 	{"config", "rules"},
 	{"ratelimit", "waf", "internal/demo"},
-	{"listen", "proxy", "tls"},
+	{"listen", "proxy", "tls", "review"},
 	{"cmd/edge"},
 }
 
@@ -32,6 +32,7 @@ var owners = map[string]string{
 	"golang.org/x/time":                          "ratelimit",
 	"github.com/spf13/cobra":                     "cmd/edge",
 	"github.com/coder/websocket":                 "internal/demo",
+	"gopkg.in/natefinch/lumberjack.v2":           "blocklog",
 	"github.com/fsnotify/fsnotify":               "cmd/edge",
 }
 
