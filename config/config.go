@@ -69,6 +69,9 @@ func (c *Config) Fault(path, format string, args ...any) error {
 type Listen struct {
 	// HTTPS is the address that speaks TLS, HTTP/1.1 and HTTP/2. Default ":443".
 	HTTPS string `yaml:"https"`
+	// Admin is the loopback address of health, status and metrics, or "off".
+	// Default "127.0.0.1:9443".
+	Admin string `yaml:"admin"`
 }
 
 // TLS says where certificates come from.
@@ -140,6 +143,9 @@ type Tenant struct {
 // Upstream is what an app is proxied to: the URL of a server, http://host:port.
 type Upstream struct{ URL *url.URL }
 
+// String is the URL.
+func (u Upstream) String() string { return u.URL.String() }
+
 // UnmarshalText reads the URL.
 func (u *Upstream) UnmarshalText(text []byte) (err error) {
 	u.URL, err = url.Parse(string(text))
@@ -163,7 +169,7 @@ func Load(path string) (*Config, error) {
 	}
 	doc := strictyaml.Parse(path, data)
 	c := &Config{
-		Process: Process{Listen: Listen{HTTPS: ":443"}, State: State{Dir: "/var/lib/edge"}},
+		Process: Process{Listen: Listen{HTTPS: ":443", Admin: "127.0.0.1:9443"}, State: State{Dir: "/var/lib/edge"}},
 		doc:     doc,
 	}
 	doc.Decode(c)
@@ -200,6 +206,9 @@ func (c *Config) complete(dir string) {
 func (c *Config) check(doc *strictyaml.Document) {
 	if !isAddress(c.Listen.HTTPS) {
 		doc.Faultf("listen.https", "listen.https: %q is not an address; write ip:port, or :443 for every address", c.Listen.HTTPS)
+	}
+	if a := c.Listen.Admin; a != "off" && (!isAddress(a) || !isLoopback(a)) {
+		doc.Faultf("listen.admin", "listen.admin: %q is no loopback address; it shows everything to whoever asks, so write 127.0.0.1:port or off", a)
 	}
 	if c.State.Dir == "" {
 		doc.Faultf("state.dir", "state.dir: must not be empty")
@@ -238,6 +247,12 @@ func isAddress(s string) bool {
 	}
 	_, portErr := strconv.ParseUint(port, 10, 16)
 	return portErr == nil && (host == "" || host == "localhost" || net.ParseIP(host) != nil)
+}
+
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 // endsInNumber says that a name would be taken for an IPv4 address, or part of one.

@@ -54,6 +54,7 @@ type Server struct {
 	current   atomic.Pointer[Snapshot]
 	limits    ratelimit.Store
 	log       *blocklog.Log
+	observe   Observer
 	logger    *zap.Logger
 	transport http.RoundTripper
 	stdLog    *log.Logger // for the reverse proxy
@@ -61,10 +62,14 @@ type Server struct {
 	underWay  sync.WaitGroup
 }
 
+// Observer learns of a request that is over. The event carries the last decision.
+type Observer func(e *blocklog.Event, decisions []blocklog.Decision)
+
 // New returns a Server under the policy of snap, which it closes when a Swap has
-// replaced it.
-func New(snap *Snapshot, limits ratelimit.Store, records *blocklog.Log, logger *zap.Logger) *Server {
-	s := &Server{limits: limits, log: records, logger: logger, transport: newTransport(), stdLog: zap.NewStdLog(logger), checks: checks}
+// replaced it. observe is called with every request when it is over, and what was
+// decided about it.
+func New(snap *Snapshot, limits ratelimit.Store, records *blocklog.Log, observe Observer, logger *zap.Logger) *Server {
+	s := &Server{limits: limits, log: records, observe: observe, logger: logger, transport: newTransport(), stdLog: zap.NewStdLog(logger), checks: checks}
 	s.current.Store(snap)
 	return s
 }
@@ -260,6 +265,7 @@ func (s *Server) finish(x *exchange) {
 		}
 	}
 	s.log.Access(e)
+	s.observe(&e, x.decisions)
 	if p != nil && begun {
 		panic(http.ErrAbortHandler) // so that an answer that broke off also looks like it
 	}

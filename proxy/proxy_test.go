@@ -63,7 +63,7 @@ func start(t *testing.T, upstream http.HandlerFunc, mode rules.Mode) *edge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &edge{t: t, dir: dir, Server: New(snap, ratelimit.NewMemory(100), records, zap.NewNop())}
+	e := &edge{t: t, dir: dir, Server: New(snap, ratelimit.NewMemory(100), records, func(*blocklog.Event, []blocklog.Decision) {}, zap.NewNop())}
 	front := httptest.NewServer(e)
 	t.Cleanup(func() {
 		front.Close()

@@ -178,7 +178,7 @@ type suiteRun struct {
 }
 
 const suiteConfig = `
-listen: {https: "127.0.0.1:0"}
+listen: {https: "127.0.0.1:0", admin: "127.0.0.1:0"}
 tls: {files: [{cert: ca/edge.pem, key: ca/edge.key}]}
 state: {dir: state}
 apps:

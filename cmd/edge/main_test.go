@@ -44,6 +44,7 @@ import (
 //	hangup                    send it SIGHUP
 //	open URL                  begin a WebSocket or an event stream, and leave it open
 //	terminate                 send it SIGTERM, wait until it has ended, and expect exit code 0
+//	admin PATH                ask the admin port of the edge for PATH, for HOST if there is a second argument
 //	raw FILE                  send FILE over TLS and HTTP/1.1, hang up the sending side, print the answer
 //	exits CODE COMMAND ARG…   run a command and expect that exit code
 //	socket URL TEXT           send TEXT over a WebSocket and print what comes back
@@ -84,7 +85,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"certificate": certificate, "configure": configure, "start": start, "raw": raw, "exits": exits, "await": await, "hangup": hangup, "open": open, "terminate": terminate, "request": request, "socket": socket, "stream": stream, "rss": rss,
+			"certificate": certificate, "configure": configure, "start": start, "raw": raw, "exits": exits, "await": await, "hangup": hangup, "open": open, "admin": adminPort, "terminate": terminate, "request": request, "socket": socket, "stream": stream, "rss": rss,
 		},
 	})
 }
@@ -137,6 +138,23 @@ var running sync.Map
 func await(ts *testscript.TestScript, _ bool, args []string) {
 	p, _ := running.Load(ts.Getenv("WORK"))
 	ts.Check(p.(*process).await(args[0]))
+}
+
+var adminAt = regexp.MustCompile(`"admin":"([^"]+)"`)
+
+func adminPort(ts *testscript.TestScript, _ bool, args []string) {
+	p, _ := running.Load(ts.Getenv("WORK"))
+	req, err := http.NewRequest("GET", "http://"+adminAt.FindStringSubmatch(p.(*process).logged())[1]+args[0], nil)
+	ts.Check(err)
+	if len(args) > 1 {
+		req.Host = args[1]
+	}
+	res, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer res.Body.Close()
+	_, _ = fmt.Fprintln(ts.Stdout(), res.Status)
+	_, err = io.Copy(ts.Stdout(), res.Body)
+	ts.Check(err)
 }
 
 func hangup(ts *testscript.TestScript, _ bool, _ []string) {

@@ -31,6 +31,7 @@ type reloader struct {
 	engines *waf.Engines
 	certs   *edgetls.Manager
 	edge    *proxy.Server
+	board   *board
 	logger  *zap.Logger
 
 	current *loaded
@@ -42,9 +43,10 @@ type reloader struct {
 // and deployments write in several steps.
 const quiet = 150 * time.Millisecond
 
-func newReloader(path string, engines *waf.Engines, first *loaded, edge *proxy.Server, logger *zap.Logger) *reloader {
+func newReloader(path string, engines *waf.Engines, first *loaded, edge *proxy.Server, board *board, logger *zap.Logger) *reloader {
+	board.load(first, engines.Len())
 	return &reloader{
-		path: path, engines: engines, certs: first.certs, edge: edge, logger: logger,
+		path: path, engines: engines, certs: first.certs, edge: edge, board: board, logger: logger,
 		current: first, seen: fingerprint(first.config.Files(path), first.sets), asked: make(chan struct{}, 1),
 	}
 }
@@ -127,6 +129,7 @@ func (r *reloader) reload(asked bool) {
 		return
 	}
 	if err != nil {
+		r.board.fail(err)
 		r.logger.Error("the new configuration is not used; the old one stays in force", zap.Error(err),
 			zap.Uint64("generation", r.current.snapshot.Generation()))
 		return
@@ -135,6 +138,7 @@ func (r *reloader) reload(asked bool) {
 	r.certs.Replace(next.certs)
 	r.edge.Swap(next.snapshot)
 	r.current = next
+	r.board.load(next, r.engines.Len())
 	fields := append(changes(last, next), zap.Uint64("generation", next.snapshot.Generation()), zap.Int("engines", r.engines.Len()))
 	r.logger.Info("reloaded", fields...)
 }

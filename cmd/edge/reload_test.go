@@ -46,7 +46,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 	write("rules.yaml", "waf: {mode: block}\n")
 	write("edge.yaml", fmt.Sprintf(`
-listen: {https: "127.0.0.1:0"}
+listen: {https: "127.0.0.1:0", admin: "127.0.0.1:0"}
 tls: {files: [{cert: ca/edge.pem, key: ca/edge.key}]}
 state: {dir: state}
 apps: [{name: track, hosts: [track.test], upstream: "%s", rules: [rules.yaml]}]

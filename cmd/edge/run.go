@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/term"
 
+	"edge/admin"
 	"edge/blocklog"
 	"edge/listen"
 	"edge/proxy"
@@ -67,23 +68,39 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 	}
 	defer func() { err = errors.Join(err, records.Close()) }()
 
-	limits := ratelimit.NewMemory(limitBuckets)
-	edge := proxy.New(l.snapshot, limits, records, logger)
-	reload := newReloader(path, engines, l, edge, logger)
+	board := newBoard()
+	control := admin.New(func() any { return board.read(records.Lost()) })
+	control.Gauge("edge_generation", "Which load of the configuration is in force.", func() float64 { return float64(board.read(0).Generation) })
+	control.Gauge("edge_waf_engines", "WAF engines in use.", func() float64 { return float64(engines.Len()) })
+	control.Gauge("edge_log_lines_lost", "Log lines that could not be written.", func() float64 { return float64(records.Lost()) })
 
+	limits := ratelimit.NewMemory(limitBuckets)
+	edge := proxy.New(l.snapshot, limits, records, control.Observe, logger)
+	reload := newReloader(path, engines, l, edge, board, logger)
 	server := listen.New(edge, l.certs.Config(), logger)
+
+	serving := make(chan error, 1)
 	socket, err := net.Listen("tcp", l.config.Listen.HTTPS)
 	if err != nil {
 		return fmt.Errorf("listen.https: %w", err)
 	}
-	serving := make(chan error, 1)
+	adminAddr := "off"
+	if l.config.Listen.Admin != "off" {
+		adminSocket, err := net.Listen("tcp", l.config.Listen.Admin)
+		if err != nil {
+			return errors.Join(fmt.Errorf("listen.admin: %w", err), socket.Close())
+		}
+		adminAddr = adminSocket.Addr().String()
+		go func() { _ = control.Serve(adminSocket) }() // ends with Close
+		defer func() { err = errors.Join(err, control.Close()) }()
+	}
 	go func() { serving <- server.Serve(socket) }()
 	var background sync.WaitGroup
 	defer background.Wait()
 	background.Go(func() { reload.run(ctx) })
 	background.Go(func() { onHangup(ctx, reload.ask) })
 	logger.Info("serving",
-		zap.Stringer("https", socket.Addr()), zap.Int("apps", len(l.config.Apps)), zap.Int("engines", engines.Len()),
+		zap.Stringer("https", socket.Addr()), zap.String("admin", adminAddr), zap.Int("apps", len(l.config.Apps)), zap.Int("engines", engines.Len()),
 		zap.String("records", l.config.State.LogDir()), zap.Time("certificates_until", l.certs.Expires()))
 	if ready != nil {
 		ready(socket.Addr())
@@ -95,6 +112,7 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 		return errors.Join(fmt.Errorf("listen.https: %w", err), socket.Close())
 	}
 	logger.Info("stopping", zap.Stringer("at_most", drainTimeout))
+	control.Stopping()
 	return errors.Join(socket.Close(), drain(server, edge, logger), <-serving)
 }
 

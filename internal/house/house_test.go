@@ -20,7 +20,7 @@ var tiers = [][]string{
 	{"internal/strictyaml", "blocklog"},
 	{"config", "rules"},
 	{"ratelimit", "waf", "internal/demo"},
-	{"listen", "proxy", "tls", "review"},
+	{"admin", "listen", "proxy", "tls", "review"},
 	{"cmd/edge"},
 }
 
@@ -33,6 +33,7 @@ var owners = map[string]string{
 	"github.com/spf13/cobra":                     "cmd/edge",
 	"github.com/coder/websocket":                 "internal/demo",
 	"gopkg.in/natefinch/lumberjack.v2":           "blocklog",
+	"github.com/prometheus/client_golang":        "admin",
 	"github.com/fsnotify/fsnotify":               "cmd/edge",
 }
 
