@@ -46,6 +46,7 @@ const (
 	ReasonBadTarget      Reason = "bad_target"
 	ReasonBadHost        Reason = "bad_host"
 	ReasonUnknownHost    Reason = "unknown_host"
+	ReasonOtherHost      Reason = "other_host"
 	ReasonRateLimited    Reason = "rate_limited"
 	ReasonBodyTooLarge   Reason = "body_too_large"
 	ReasonBodyIncomplete Reason = "body_incomplete"

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -29,9 +28,10 @@ import (
 // Config is one edge.yaml.
 type Config struct {
 	Process
-	TLS  TLS   `yaml:"tls"`
-	Log  Log   `yaml:"log"`
-	Apps []App `yaml:"apps"`
+	ClientIP ClientIP `yaml:"client_ip"`
+	TLS      TLS      `yaml:"tls"`
+	Log      Log      `yaml:"log"`
+	Apps     []App    `yaml:"apps"`
 
 	doc *strictyaml.Document
 }
@@ -54,6 +54,9 @@ func (c *Config) Files(path string) []string {
 	}
 	for _, a := range c.Apps {
 		files = append(files, a.Rules...)
+		if a.Upstream.TLS.CA != "" {
+			files = append(files, a.Upstream.TLS.CA)
+		}
 	}
 	slices.Sort(files)
 	return slices.Compact(files)
@@ -132,29 +135,28 @@ type App struct {
 	MaxBody strictyaml.Size `yaml:"max_body"`
 }
 
-// Tenant finds the tenant of a request: the label in front of the name a
-// wildcard host stands for, "acme" in acme.hr.example.com for "*.hr.example.com".
-type Tenant struct {
-	// Known are the tenants there are. Every other name is recorded and counted
-	// as "other", because clients choose the names they send. Empty: all are other.
-	Known []string `yaml:"known"`
+// ClientIP says who is believed about where a request comes from.
+type ClientIP struct {
+	// TrustedProxies are the addresses and ranges of proxies in front of the edge.
+	// Of the addresses they pass on in X-Forwarded-For the last that is not one of
+	// them is the client. Empty: the peer is the client.
+	TrustedProxies []Prefix `yaml:"trusted_proxies"`
 }
 
-// Upstream is what an app is proxied to: the URL of a server, http://host:port.
-type Upstream struct{ URL *url.URL }
+// Prefix is an address or a range of them.
+type Prefix struct{ netip.Prefix }
 
-// String is the URL.
-func (u Upstream) String() string { return u.URL.String() }
-
-// UnmarshalText reads the URL.
-func (u *Upstream) UnmarshalText(text []byte) (err error) {
-	u.URL, err = url.Parse(string(text))
-	if err != nil || u.URL.Scheme != "http" || u.URL.Hostname() == "" || u.URL.User != nil ||
-		u.URL.RawQuery != "" || u.URL.Fragment != "" || strings.Trim(u.URL.Path, "/") != "" {
-		return fmt.Errorf("%q is no server; write http://host:port", text)
+// UnmarshalText reads 10.0.0.7 or 10.0.0.0/8.
+func (p *Prefix) UnmarshalText(text []byte) (err error) {
+	if addr, err := netip.ParseAddr(string(text)); err == nil && addr.Zone() == "" {
+		p.Prefix = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())
+		return nil
 	}
-	if _, err := strconv.ParseUint(cmp.Or(u.URL.Port(), "80"), 10, 16); err != nil || strings.HasSuffix(u.URL.Host, ":") {
-		return fmt.Errorf("%q has no port a server could have", text)
+	if p.Prefix, err = netip.ParsePrefix(string(text)); err != nil {
+		return fmt.Errorf("%q is no address or range; write 10.0.0.7 or 10.0.0.0/8", text)
+	}
+	if p.Prefix != p.Masked() {
+		return fmt.Errorf("%q has bits set behind its length; did you mean %s?", text, p.Masked())
 	}
 	return nil
 }
@@ -197,6 +199,7 @@ func (c *Config) complete(dir string) {
 	for i := range c.Apps {
 		a := &c.Apps[i]
 		a.MaxBody = cmp.Or(a.MaxBody, 1<<20)
+		a.Upstream.complete(resolve)
 		for j := range a.Rules {
 			resolve(&a.Rules[j])
 		}
@@ -234,7 +237,9 @@ func (c *Config) check(doc *strictyaml.Document) {
 	}
 	names, hosts := map[string]bool{}, map[string]string{}
 	for i := range c.Apps {
-		c.Apps[i].check(doc, fmt.Sprintf("apps[%d]", i), names, hosts)
+		path := fmt.Sprintf("apps[%d]", i)
+		c.Apps[i].check(doc, path, names, hosts)
+		c.Apps[i].Tenant.check(doc, path+".tenant", len(c.ClientIP.TrustedProxies) > 0)
 	}
 }
 
@@ -281,6 +286,9 @@ func (c *Config) Missing() error {
 		for j, file := range a.Rules {
 			check(file, "apps[%d].rules[%d]", i, j)
 		}
+		if a.Upstream.TLS.CA != "" {
+			check(a.Upstream.TLS.CA, "apps[%d].upstream.tls.ca", i)
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -315,15 +323,8 @@ func (a *App) check(doc *strictyaml.Document, path string, names map[string]bool
 		}
 		hosts[h] = a.Name
 	}
-	for j, t := range a.Tenant.Known {
-		if !nameForm.MatchString(t) || slices.Contains(a.Tenant.Known[:j], t) {
-			doc.Faultf(fmt.Sprintf("%s.tenant.known[%d]", path, j), "tenant.known: %q is no name, or is there twice", t)
-		}
-	}
 	if a.MaxBody > 1<<30 {
 		doc.Faultf(path+".max_body", "max_body: a body of %s cannot be held; 1GiB is the most", a.MaxBody)
 	}
-	if a.Upstream.URL == nil {
-		doc.Faultf(path, "upstream: app %q has none; write upstream: http://host:port", a.Name)
-	}
+	a.Upstream.check(doc, path+".upstream")
 }

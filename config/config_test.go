@@ -60,7 +60,7 @@ func TestSmallest(t *testing.T) {
 	}
 	a := c.Apps[0]
 	if c.Listen.HTTPS != ":443" || c.State.Dir != "/var/lib/edge" || c.TLS.Files[0].Cert != filepath.Join(dir, "hr.pem") ||
-		a.MaxBody != 1<<20 || a.Hosts[0] != "hr.example.com" || a.Upstream.URL.Host != "127.0.0.1:8080" {
+		a.MaxBody != 1<<20 || a.Hosts[0] != "hr.example.com" || a.Upstream.Servers[0].URL.Host != "127.0.0.1:8080" {
 		t.Errorf("%+v", c)
 	}
 }
@@ -80,7 +80,7 @@ func FuzzLoad(f *testing.F) {
 			t.Fatal(err)
 		}
 		c, err := Load(path)
-		if err == nil && (len(c.Apps) == 0 || c.Apps[0].Upstream.URL == nil) {
+		if err == nil && (len(c.Apps) == 0 || len(c.Apps[0].Upstream.Servers) == 0) {
 			t.Errorf("it loads without an app: %+v", c)
 		}
 	})

@@ -30,12 +30,12 @@ func (x *exchange) judge(body []byte) blocklog.Decision {
 	})
 }
 
-// disguisedJSON says that a body of a type that says nothing is JSON: many
-// applications read it as such.
+// disguisedJSON says that a body that is given out as plain text is JSON: many
+// applications read it as such. (A body of no type at all is refused by a rule.)
 func disguisedJSON(kind string, body []byte) bool {
 	kind, _, _ = strings.Cut(kind, ";")
 	kind = strings.ToLower(strings.TrimSpace(kind))
-	return (kind == "" || kind == "text/plain") && json.Valid(body)
+	return kind == "text/plain" && json.Valid(body)
 }
 
 // judgeResponse runs the WAF over the head of the answer, and before that over a

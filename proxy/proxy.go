@@ -51,15 +51,14 @@ var checks = []check{
 // Server is the edge as an http.Handler. What it knows of policy is in its
 // current snapshot; what the world did is in the stores it was given.
 type Server struct {
-	current   atomic.Pointer[Snapshot]
-	limits    ratelimit.Store
-	log       *blocklog.Log
-	observe   Observer
-	logger    *zap.Logger
-	transport http.RoundTripper
-	stdLog    *log.Logger // for the reverse proxy
-	checks    []check
-	underWay  sync.WaitGroup
+	current  atomic.Pointer[Snapshot]
+	limits   ratelimit.Store
+	log      *blocklog.Log
+	observe  Observer
+	logger   *zap.Logger
+	stdLog   *log.Logger // for the reverse proxy
+	checks   []check
+	underWay sync.WaitGroup
 }
 
 // Observer learns of a request that is over. The event carries the last decision.
@@ -69,7 +68,7 @@ type Observer func(e *blocklog.Event, decisions []blocklog.Decision)
 // replaced it. observe is called with every request when it is over, and what was
 // decided about it.
 func New(snap *Snapshot, limits ratelimit.Store, records *blocklog.Log, observe Observer, logger *zap.Logger) *Server {
-	s := &Server{limits: limits, log: records, observe: observe, logger: logger, transport: newTransport(), stdLog: zap.NewStdLog(logger), checks: checks}
+	s := &Server{limits: limits, log: records, observe: observe, logger: logger, stdLog: zap.NewStdLog(logger), checks: checks}
 	s.current.Store(snap)
 	return s
 }
@@ -143,10 +142,13 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	s.underWay.Add(1)
 	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.pin(), framing: r.TransferEncoding}
 	x.unread = r.Body != nil && r.Body != http.NoBody
-	x.client = peer(r)
-	x.host = canonicalHost(r.Host)
-	x.app, x.tenant = x.snap.find(x.host)
-	x.path = path.Clean("/" + r.URL.Path)
+	x.host, x.path = canonicalHost(r.Host), path.Clean("/"+r.URL.Path)
+	var viaProxy bool
+	x.client, viaProxy = client(r, x.snap.trusted)
+	var subdomain string
+	if x.app, subdomain = x.snap.find(x.host); x.app != nil {
+		x.tenant = x.findTenant(subdomain, viaProxy)
+	}
 	r.Header.Del("Expect") // net/http has answered it
 	r.Trailer = nil        // trailers end here
 	return x
@@ -168,15 +170,24 @@ func (s *Server) checkForm(x *exchange) (pass blocklog.Decision) {
 	return pass
 }
 
-// checkHost refuses what no app answers to. There is no default app.
+// checkHost refuses what no app answers to, for there is no default app, and what
+// is asked of another app than the connection was opened for.
 func (s *Server) checkHost(x *exchange) (pass blocklog.Decision) {
-	if x.app != nil {
+	refuse := func(reason blocklog.Reason, format string, args ...any) blocklog.Decision {
+		return blocklog.Decision{
+			Action: blocklog.Deny, Reason: reason, Status: http.StatusMisdirectedRequest, Detail: fmt.Sprintf(format, args...),
+		}
+	}
+	if x.app == nil {
+		return refuse(blocklog.ReasonUnknownHost, "no app answers to %q", x.host)
+	}
+	if x.r.TLS == nil || x.r.TLS.ServerName == "" {
 		return pass
 	}
-	return blocklog.Decision{
-		Action: blocklog.Deny, Reason: blocklog.ReasonUnknownHost, Status: http.StatusMisdirectedRequest,
-		Detail: fmt.Sprintf("no app answers to %q", x.host),
+	if opened, _ := x.snap.find(canonicalHost(x.r.TLS.ServerName)); opened != x.app {
+		return refuse(blocklog.ReasonOtherHost, "the connection was opened for %q, which is not the same app", x.r.TLS.ServerName)
 	}
+	return pass
 }
 
 // checkLimits counts the request against every limit that is about it, or, if

@@ -4,16 +4,18 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,8 +44,8 @@ func start(t *testing.T, upstream http.HandlerFunc, mode rules.Mode) *edge {
 	t.Helper()
 	back := httptest.NewServer(upstream)
 	t.Cleanup(back.Close)
-	u, err := url.Parse(back.URL)
-	if err != nil {
+	var u config.Upstream
+	if err := u.UnmarshalText([]byte(back.URL)); err != nil {
 		t.Fatal(err)
 	}
 	set, err := rules.Load(nil)
@@ -52,9 +54,9 @@ func start(t *testing.T, upstream http.HandlerFunc, mode rules.Mode) *edge {
 	}
 	set.WAF.Mode = mode
 	c := &config.Config{Apps: []config.App{{
-		Name: "hr", Hosts: []string{"hr.test", "*.hr.test"}, Upstream: config.Upstream{URL: u}, MaxBody: 1 << 10,
+		Name: "hr", Hosts: []string{"hr.test", "*.hr.test"}, Upstream: u, MaxBody: 1 << 10,
 	}}}
-	snap, err := Compile(c, map[string]rules.Set{"hr": set}, &engines, 7)
+	snap, err := Compile(c, map[string]rules.Set{"hr": set}, &engines, &Pools{}, 7)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -394,7 +396,7 @@ func TestUpstreamTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := &exchange{r: httptest.NewRequest("GET", "/", nil), w: httptest.NewRecorder(), snap: &Snapshot{redact: blocklog.NewRedactor(nil)}}
 		s := &Server{}
-		ctx, cancel := context.WithTimeout(t.Context(), answerTimeout)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		<-ctx.Done()
 		s.failed(x, ctx.Err())
@@ -405,7 +407,7 @@ func TestUpstreamTimeout(t *testing.T) {
 }
 
 func TestFindApp(t *testing.T) {
-	hr, all, deep := &app{name: "hr", tenants: []string{"acme"}}, &app{name: "all"}, &app{name: "deep"}
+	hr, all, deep := &app{name: "hr"}, &app{name: "all"}, &app{name: "deep"}
 	s := &Snapshot{
 		exact: map[string]*app{"hr.example.com": all},
 		wild:  map[string]*app{"hr.example.com": hr, "example.com": all, "x.hr.example.com": deep},
@@ -413,21 +415,214 @@ func TestFindApp(t *testing.T) {
 	for host, want := range map[string]string{
 		"hr.example.com":        "all/",
 		"acme.hr.example.com":   "hr/acme",
-		"evil.hr.example.com":   "hr/other",
 		"a.acme.hr.example.com": "hr/acme",
-		"a.x.hr.example.com":    "deep/other",
-		"www.example.com":       "all/other",
+		"a.x.hr.example.com":    "deep/a",
+		"www.example.com":       "all/www",
 		"example.com":           "",
 		"com":                   "",
 		"":                      "",
 	} {
-		a, tenant := s.find(host)
+		a, label := s.find(host)
 		got := ""
 		if a != nil {
-			got = a.name + "/" + tenant
+			got = a.name + "/" + label
 		}
 		if got != want {
 			t.Errorf("%q: %q, want %q", host, got, want)
+		}
+	}
+}
+
+func TestTenant(t *testing.T) {
+	var pattern config.Regexp
+	if err := pattern.UnmarshalText([]byte("c[0-9]{3}")); err != nil {
+		t.Fatal(err)
+	}
+	known := config.Tenant{Known: []string{"acme"}, Pattern: pattern, Header: "X-Tenant", Name: "solo"}
+	for _, c := range []struct {
+		from            config.TenantSource
+		subdomain, path string
+		header          string
+		viaProxy        bool
+		want            string
+	}{
+		{"", "acme", "/", "", false, "acme"}, {"", "ACME", "/", "", false, "acme"}, {"", "evil", "/", "", false, "other"},
+		{"", "", "/", "", false, ""}, {"", "c123", "/", "", false, "c123"}, {"", "xc123", "/", "", false, "other"},
+		{config.Path, "", "/acme/notes", "", false, "acme"}, {config.Path, "acme", "/evil", "", false, "other"}, {config.Path, "acme", "/", "", false, ""},
+		{config.Header, "", "/", "acme", true, "acme"}, {config.Header, "", "/", "acme", false, ""}, {config.Header, "", "/", "evil", true, "other"},
+		{config.Fixed, "acme", "/acme", "acme", true, "solo"},
+	} {
+		known.From = c.from
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("X-Tenant", c.header)
+		x := &exchange{app: &app{tenant: known}, r: r, path: c.path}
+		if got := x.findTenant(c.subdomain, c.viaProxy); got != c.want {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}
+
+func TestClient(t *testing.T) {
+	var trusted []config.Prefix
+	for _, s := range []string{"10.0.0.0/8", "2001:db8::7"} {
+		var p config.Prefix
+		if err := p.UnmarshalText([]byte(s)); err != nil {
+			t.Fatal(err)
+		}
+		trusted = append(trusted, p)
+	}
+	for _, c := range []struct {
+		peer string
+		xff  []string
+		want string
+		via  bool
+	}{
+		{"203.0.113.7:1", []string{"198.51.100.1"}, "203.0.113.7", false},
+		{"10.0.0.1:1", nil, "10.0.0.1", true},
+		{"10.0.0.1:1", []string{"198.51.100.1"}, "198.51.100.1", true},
+		{"10.0.0.1:1", []string{"1.2.3.4, 198.51.100.1, 10.2.2.2"}, "198.51.100.1", true},
+		{"10.0.0.1:1", []string{"1.2.3.4", "198.51.100.1", "10.2.2.2"}, "198.51.100.1", true},
+		{"10.0.0.1:1", []string{"198.51.100.1, garbage"}, "10.0.0.1", true},
+		{"10.0.0.1:1", []string{"198.51.100.1, garbage, 10.2.2.2"}, "10.2.2.2", true},
+		{"10.0.0.1:1", []string{"198.51.100.1:80"}, "10.0.0.1", true},
+		{"[::ffff:10.0.0.1]:1", []string{"::ffff:198.51.100.1"}, "198.51.100.1", true},
+		{"[2001:db8::7]:1", []string{"2001:db8::8"}, "2001:db8::8", true},
+		{"[fe80::1%eth0]:1", []string{"198.51.100.1"}, "fe80::1", false},
+		{"10.0.0.1:1", []string{"10.1.1.1, 10.2.2.2"}, "10.1.1.1", true},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = c.peer
+		for _, line := range c.xff {
+			r.Header.Add("X-Forwarded-For", line)
+		}
+		if got, via := client(r, trusted); got.Addr().String() != c.want || via != c.via {
+			t.Errorf("%s %v: %s, %v", c.peer, c.xff, got, via)
+		}
+	}
+}
+
+func FuzzClient(f *testing.F) {
+	f.Add("10.0.0.1:1", "1.2.3.4, ::1, x")
+	f.Fuzz(func(t *testing.T, remote, xff string) {
+		r := &http.Request{RemoteAddr: remote, Header: http.Header{"X-Forwarded-For": {xff}}}
+		got, via := client(r, []config.Prefix{{Prefix: netip.MustParsePrefix("10.0.0.0/8")}})
+		if via != strings.HasPrefix(peer(r).Addr().String(), "10.") || got.Addr().Zone() != "" || got.Addr().Is4In6() {
+			t.Errorf("%q %q: %s, %v", remote, xff, got, via)
+		}
+	})
+}
+
+// A server that is down is passed over, and a request that was sent is never sent again.
+func TestBalancer(t *testing.T) {
+	var hits [2]atomic.Int64
+	var up config.Upstream
+	up.Servers = make([]config.Server, 3)
+	for i := range hits {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			hits[i].Add(1)
+			body, _ := io.ReadAll(r.Body)
+			_, _ = w.Write(body)
+		}))
+		defer srv.Close()
+		if err := up.Servers[i].UnmarshalText([]byte(srv.URL)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := up.Servers[2].UnmarshalText([]byte("http://127.0.0.1:1")); err != nil {
+		t.Fatal(err)
+	}
+	b, err := new(Pools).balancer(up)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 30 {
+		req, _ := http.NewRequest("POST", "http://hr.test/", io.MultiReader(strings.NewReader("hello")))
+		res, err := b.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, _ := io.ReadAll(res.Body); string(body) != "hello" {
+			t.Errorf("the body arrived as %q", body)
+		}
+		res.Body.Close()
+	}
+	if a, b := hits[0].Load(), hits[1].Load(); a+b != 30 || a < 10 || b < 10 {
+		t.Errorf("%d and %d requests", a, b)
+	}
+}
+
+// Requests that may have been acted on are not repeated, whatever a header says.
+func TestNotSentTwice(t *testing.T) {
+	var seen atomic.Int64
+	e := start(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "GET" {
+			return
+		}
+		seen.Add(1)
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err == nil {
+			c.Close()
+		}
+	}, rules.Off)
+	for range 5 {
+		e.do("GET", "/", nil) // leaves a connection open to be used again
+		req, _ := http.NewRequest("POST", e.url+"/", nil)
+		req.Host = "hr.test"
+		req.Header.Set("Idempotency-Key", "x")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusBadGateway {
+			t.Errorf("status %d", res.StatusCode)
+		}
+	}
+	if seen.Load() != 5 {
+		t.Errorf("the application saw %d of 5 requests", seen.Load())
+	}
+}
+
+// Applications that speak h2c or TLS.
+func TestUpstreamProtocols(t *testing.T) {
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) })
+	plain := httptest.NewUnstartedServer(h)
+	plain.Config.Protocols = new(http.Protocols)
+	plain.Config.Protocols.SetUnencryptedHTTP2(true)
+	plain.Start()
+	defer plain.Close()
+	secure := httptest.NewTLSServer(h)
+	defer secure.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})
+	if err := os.WriteFile(ca, block, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, c := range map[string]struct {
+		url string
+		up  config.Upstream
+	}{
+		"HTTP/2.0": {plain.URL, config.Upstream{Protocol: config.H2C}},
+		"HTTP/1.1": {secure.URL, config.Upstream{TLS: config.UpstreamTLS{CA: ca, Name: "example.com"}}},
+		"":         {secure.URL, config.Upstream{TLS: config.UpstreamTLS{CA: ca, Name: "other.test"}}},
+	} {
+		c.up.Servers = make([]config.Server, 1)
+		if err := c.up.Servers[0].UnmarshalText([]byte(c.url)); err != nil {
+			t.Fatal(err)
+		}
+		b, err := new(Pools).balancer(c.up)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, _ := http.NewRequest("GET", "http://hr.test/", nil)
+		got := ""
+		if res, err := b.RoundTrip(req); err == nil {
+			body, _ := io.ReadAll(res.Body)
+			res.Body.Close()
+			got = string(body)
+		}
+		if got != want {
+			t.Errorf("%+v: %q, want %q", c.up, got, want)
 		}
 	}
 }

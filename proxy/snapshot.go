@@ -3,8 +3,6 @@ package proxy
 import (
 	"errors"
 	"fmt"
-	"net/url"
-	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -24,14 +22,15 @@ type Snapshot struct {
 	exact      map[string]*app
 	wild       map[string]*app // by what follows "*."
 	redact     blocklog.Redactor
-	engines    []*waf.Engine // to be released with the snapshot
+	trusted    []config.Prefix // proxies in front of the edge
+	engines    []*waf.Engine   // to be released with the snapshot
 }
 
 // app is a compiled config.App.
 type app struct {
 	name     string
-	upstream *url.URL
-	tenants  []string
+	upstream *balancer
+	tenant   config.Tenant
 	limits   []rules.RateLimit
 	mode     rules.Mode
 	waf      *waf.Engine // nil when the mode is off
@@ -41,18 +40,18 @@ type app struct {
 }
 
 // Compile builds the snapshot of a configuration and the rules of its apps, by
-// app name. Engines are shared with whatever else uses the same ones. On an
-// error nothing is kept.
-func Compile(c *config.Config, sets map[string]rules.Set, engines *waf.Engines, generation uint64) (*Snapshot, error) {
+// app name. Engines and connections are shared with whatever else uses the same
+// ones. On an error nothing is kept.
+func Compile(c *config.Config, sets map[string]rules.Set, engines *waf.Engines, pools *Pools, generation uint64) (*Snapshot, error) {
 	snap := &Snapshot{
 		generation: generation,
 		exact:      map[string]*app{}, wild: map[string]*app{},
-		redact: blocklog.NewRedactor(c.Log.Redact),
+		redact: blocklog.NewRedactor(c.Log.Redact), trusted: c.ClientIP.TrustedProxies,
 	}
 	snap.uses.Store(1)
 	var errs []error
 	for _, a := range c.Apps {
-		if err := snap.add(a, sets[a.Name], engines); err != nil {
+		if err := snap.add(a, sets[a.Name], engines, pools); err != nil {
 			errs = append(errs, fmt.Errorf("app %q: %w", a.Name, err))
 		}
 	}
@@ -63,9 +62,13 @@ func Compile(c *config.Config, sets map[string]rules.Set, engines *waf.Engines, 
 	return snap, nil
 }
 
-func (s *Snapshot) add(c config.App, set rules.Set, engines *waf.Engines) error {
+func (s *Snapshot) add(c config.App, set rules.Set, engines *waf.Engines, pools *Pools) error {
+	upstream, err := pools.balancer(c.Upstream)
+	if err != nil {
+		return err
+	}
 	a := &app{
-		name: c.Name, upstream: c.Upstream.URL, tenants: c.Tenant.Known,
+		name: c.Name, upstream: upstream, tenant: c.Tenant,
 		limits: set.RateLimits, mode: set.WAF.Mode, maxBody: c.MaxBody,
 		readsAnswers: set.WAF.Mode == rules.Block && len(set.WAF.Responses.Inspect) > 0,
 	}
@@ -113,13 +116,9 @@ func (s *Snapshot) acquire() bool {
 	}
 }
 
-// otherTenant is recorded for every tenant that is not known, since the names of
-// those are the client's choice.
-const otherTenant = "other"
-
-// find returns the app that answers to a canonical host, and the tenant that is
-// asked for: an exact name first, then the longest wildcard.
-func (s *Snapshot) find(host string) (*app, string) {
+// find returns the app that answers to a canonical host, an exact name first, then
+// the longest wildcard, and the label in front of what the wildcard stands for.
+func (s *Snapshot) find(host string) (a *app, subdomain string) {
 	if a := s.exact[host]; a != nil {
 		return a, ""
 	}
@@ -129,11 +128,28 @@ func (s *Snapshot) find(host string) (*app, string) {
 			return nil, ""
 		}
 		if a := s.wild[parent]; a != nil {
-			if !slices.Contains(a.tenants, label) {
-				label = otherTenant
-			}
 			return a, label
 		}
 		rest = parent
 	}
+}
+
+// findTenant returns the label of the tenant x asks for, by what the app says
+// names it. subdomain is what find returned. A header counts only where a
+// trusted proxy sent it.
+func (x *exchange) findTenant(subdomain string, viaProxy bool) string {
+	t := x.app.tenant
+	switch t.From {
+	case config.Fixed:
+		return t.Name
+	case config.Path:
+		first, _, _ := strings.Cut(strings.TrimPrefix(x.path, "/"), "/")
+		return t.Label(first)
+	case config.Header:
+		if !viaProxy {
+			return ""
+		}
+		return t.Label(x.r.Header.Get(t.Header))
+	}
+	return t.Label(subdomain)
 }

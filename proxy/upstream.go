@@ -7,28 +7,9 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"strings"
-	"time"
 
 	"edge/blocklog"
 )
-
-// How long an application may take.
-const (
-	dialTimeout   = 5 * time.Second
-	answerTimeout = 60 * time.Second // to the head of its answer
-)
-
-// newTransport returns the connections to all applications. It takes no proxy
-// from the environment: the upstream is what the configuration says.
-func newTransport() *http.Transport {
-	return &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		ResponseHeaderTimeout: answerTimeout,
-		MaxIdleConnsPerHost:   64,
-		IdleConnTimeout:       90 * time.Second,
-		DisableCompression:    true, // what the application and the client agree on is theirs
-	}
-}
 
 // spoofable are headers by which applications recognise who is calling or what
 // was asked for. Only the edge may set them. The reverse proxy itself takes out
@@ -44,9 +25,8 @@ var spoofable = []string{
 // reverseProxy carries x to its application and back.
 func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
-		Transport: s.transport,
+		Transport: x.app.upstream,
 		Rewrite: func(pr *httputil.ProxyRequest) {
-			pr.SetURL(x.app.upstream)
 			pr.Out.URL.RawQuery = x.r.URL.RawQuery // what was inspected, and not what the proxy would make of it
 			pr.Out.Host = x.r.Host
 			for _, name := range spoofable {
@@ -116,7 +96,10 @@ func (s *Server) failed(x *exchange, err error) {
 		d.Action, d.Stage, d.Reason, d.Status = blocklog.Deny, blocklog.StageBody, blocklog.ReasonBodyIncomplete, http.StatusBadRequest
 		d.Detail = "the body ended or broke before it was through"
 	case errors.As(err, &timeout) && timeout.Timeout():
-		d.Reason, d.Status, d.Detail = blocklog.ReasonUpstreamSlow, http.StatusGatewayTimeout, "the application took too long to answer"
+		d.Reason, d.Status, d.Detail = blocklog.ReasonUpstreamSlow, http.StatusGatewayTimeout, "the application did not begin to answer in time (answer_timeout)"
+		if cannotConnect(err) {
+			d.Detail = "the application could not be connected to in time (connect_timeout)"
+		}
 	}
 	if d.Action == blocklog.Fail {
 		x.blame(err)

@@ -4,8 +4,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-
-	"edge/waf"
 )
 
 func checkCommand() *cobra.Command {
@@ -21,14 +19,14 @@ changed. Exit code 3 means that "edge run" would refuse the configuration.`,
 			if len(given) > 0 {
 				path = given[0]
 			}
-			engines := &waf.Engines{}
-			l, err := load(path, engines, 1)
+			s := &shared{}
+			l, err := load(path, s, 1)
 			if err != nil {
 				return err
 			}
 			defer l.snapshot.Close()
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is good: %s, %s\n", path,
-				count(len(l.config.Apps), "app"), count(engines.Len(), "WAF engine"))
+				count(len(l.config.Apps), "app"), count(s.engines.Len(), "WAF engine"))
 			return err
 		},
 	}

@@ -21,9 +21,15 @@ type loaded struct {
 	snapshot *proxy.Snapshot
 }
 
+// shared is what loads have in common: what is expensive and outlives them.
+type shared struct {
+	engines waf.Engines
+	pools   proxy.Pools
+}
+
 // load reads the configuration at path and all it refers to. Its error joins
 // everything that is wrong, wherever it is.
-func load(path string, engines *waf.Engines, generation uint64) (*loaded, error) {
+func load(path string, s *shared, generation uint64) (*loaded, error) {
 	c, err := config.Load(path)
 	if c == nil {
 		return nil, withCode{exitConfig, err}
@@ -39,7 +45,7 @@ func load(path string, engines *waf.Engines, generation uint64) (*loaded, error)
 	if err := faults(errs); err != nil {
 		return nil, withCode{exitConfig, err}
 	}
-	snap, err := proxy.Compile(c, sets, engines, generation)
+	snap, err := proxy.Compile(c, sets, &s.engines, &s.pools, generation)
 	if err != nil {
 		return nil, withCode{exitConfig, err}
 	}

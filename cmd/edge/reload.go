@@ -17,7 +17,6 @@ import (
 	"edge/proxy"
 	"edge/rules"
 	edgetls "edge/tls"
-	"edge/waf"
 )
 
 // reloader is the only way in which policy changes. Whoever wants a reload asks
@@ -27,12 +26,12 @@ import (
 // changed. A load that succeeds replaces what the operator wrote, whole, in one
 // step; what the world did (buckets, connections, records) is not touched.
 type reloader struct {
-	path    string
-	engines *waf.Engines
-	certs   *edgetls.Manager
-	edge    *proxy.Server
-	board   *board
-	logger  *zap.Logger
+	path   string
+	shared *shared
+	certs  *edgetls.Manager
+	edge   *proxy.Server
+	board  *board
+	logger *zap.Logger
 
 	current *loaded
 	seen    [sha256.Size]byte // content of everything the last load read, whether it succeeded or not
@@ -43,10 +42,10 @@ type reloader struct {
 // and deployments write in several steps.
 const quiet = 150 * time.Millisecond
 
-func newReloader(path string, engines *waf.Engines, first *loaded, edge *proxy.Server, board *board, logger *zap.Logger) *reloader {
-	board.load(first, engines.Len())
+func newReloader(path string, shared *shared, first *loaded, edge *proxy.Server, board *board, logger *zap.Logger) *reloader {
+	board.load(first, shared.engines.Len())
 	return &reloader{
-		path: path, engines: engines, certs: first.certs, edge: edge, board: board, logger: logger,
+		path: path, shared: shared, certs: first.certs, edge: edge, board: board, logger: logger,
 		current: first, seen: fingerprint(first.config.Files(path), first.sets), asked: make(chan struct{}, 1),
 	}
 }
@@ -119,7 +118,7 @@ func (r *reloader) reload(asked bool) {
 		return
 	}
 	r.seen = content
-	next, err := load(r.path, r.engines, r.current.snapshot.Generation()+1)
+	next, err := load(r.path, r.shared, r.current.snapshot.Generation()+1)
 	if r.fingerprint() != content { // somebody is writing: what was read may be half of this and half of that
 		if err == nil {
 			next.snapshot.Close()
@@ -138,8 +137,8 @@ func (r *reloader) reload(asked bool) {
 	r.certs.Replace(next.certs)
 	r.edge.Swap(next.snapshot)
 	r.current = next
-	r.board.load(next, r.engines.Len())
-	fields := append(changes(last, next), zap.Uint64("generation", next.snapshot.Generation()), zap.Int("engines", r.engines.Len()))
+	r.board.load(next, r.shared.engines.Len())
+	fields := append(changes(last, next), zap.Uint64("generation", next.snapshot.Generation()), zap.Int("engines", r.shared.engines.Len()))
 	r.logger.Info("reloaded", fields...)
 }
 

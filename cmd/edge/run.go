@@ -21,7 +21,6 @@ import (
 	"edge/listen"
 	"edge/proxy"
 	"edge/ratelimit"
-	"edge/waf"
 )
 
 const (
@@ -54,8 +53,8 @@ when one of its files changes, and on SIGHUP; one that is wrong is not used.`,
 // until ctx ends, and leaves nothing unfinished. ready, if not nil, is called
 // once connections are accepted.
 func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr net.Addr)) (err error) {
-	engines := &waf.Engines{}
-	l, err := load(path, engines, 1)
+	shared := &shared{}
+	l, err := load(path, shared, 1)
 	if err != nil {
 		return err
 	}
@@ -71,12 +70,12 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 	board := newBoard()
 	control := admin.New(func() any { return board.read(records.Lost()) })
 	control.Gauge("edge_generation", "Which load of the configuration is in force.", func() float64 { return float64(board.read(0).Generation) })
-	control.Gauge("edge_waf_engines", "WAF engines in use.", func() float64 { return float64(engines.Len()) })
+	control.Gauge("edge_waf_engines", "WAF engines in use.", func() float64 { return float64(shared.engines.Len()) })
 	control.Gauge("edge_log_lines_lost", "Log lines that could not be written.", func() float64 { return float64(records.Lost()) })
 
 	limits := ratelimit.NewMemory(limitBuckets)
 	edge := proxy.New(l.snapshot, limits, records, control.Observe, logger)
-	reload := newReloader(path, engines, l, edge, board, logger)
+	reload := newReloader(path, shared, l, edge, board, logger)
 	server := listen.New(edge, l.certs.Config(), logger)
 
 	serving := make(chan error, 1)
@@ -100,7 +99,7 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 	background.Go(func() { reload.run(ctx) })
 	background.Go(func() { onHangup(ctx, reload.ask) })
 	logger.Info("serving",
-		zap.Stringer("https", socket.Addr()), zap.String("admin", adminAddr), zap.Int("apps", len(l.config.Apps)), zap.Int("engines", engines.Len()),
+		zap.Stringer("https", socket.Addr()), zap.String("admin", adminAddr), zap.Int("apps", len(l.config.Apps)), zap.Int("engines", shared.engines.Len()),
 		zap.String("records", l.config.State.LogDir()), zap.Time("certificates_until", l.certs.Expires()))
 	if ready != nil {
 		ready(socket.Addr())
