@@ -45,10 +45,13 @@ import (
 //	open URL                  begin a WebSocket or an event stream, and leave it open
 //	terminate                 send it SIGTERM, wait until it has ended, and expect exit code 0
 //	admin PATH                ask the admin port of the edge for PATH, for HOST if there is a second argument
-//	raw FILE                  send FILE over TLS and HTTP/1.1, hang up the sending side, print the answer
+//	raw [-hangup] FILE        send FILE over TLS and HTTP/1.1, stop sending for good, print all that comes back
 //	exits CODE COMMAND ARG…   run a command and expect that exit code
 //	socket URL TEXT           send TEXT over a WebSocket and print what comes back
 //	stream URL                print the first server-sent event and hang up
+//
+// $JWT, $COOKIE and $LARGE are 2 KB, 1 KB and 51 KB of what they say.
+//
 //	rss MEGABYTES             fail if the edge resides in more memory than that
 //
 // Every host name is taken to the edge. A body from a file is sent with CRLF
@@ -82,6 +85,9 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", bin+":"+env.Getenv("PATH"))
 			env.Setenv("XDG_CACHE_HOME", env.WorkDir+"/cache")
+			env.Setenv("JWT", "eyJhbGciOiJIUzI1NiJ9."+strings.Repeat("aB3_-x", 330))
+			env.Setenv("COOKIE", strings.Repeat("Zz09", 250))
+			env.Setenv("LARGE", `{"note":"`+strings.Repeat("Ordinary words. ", 3200)+`"}`)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -358,6 +364,10 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func raw(ts *testscript.TestScript, _ bool, args []string) {
+	hangup := args[0] == "-hangup"
+	if hangup {
+		args = args[1:]
+	}
 	text := strings.ReplaceAll(ts.ReadFile(args[0]), "\n", "\r\n")
 	host, _, _ := strings.Cut(text[strings.Index(text, "Host: ")+len("Host: "):], "\r\n")
 	conf := roots(ts)
@@ -368,7 +378,9 @@ func raw(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(c.SetDeadline(time.Now().Add(20 * time.Second)))
 	_, err = io.WriteString(c, text)
 	ts.Check(err)
-	ts.Check(c.CloseWrite())
+	if hangup {
+		ts.Check(c.CloseWrite())
+	}
 	_, err = io.Copy(ts.Stdout(), c)
 	ts.Check(err)
 }
