@@ -40,7 +40,7 @@ type edge struct {
 	url string
 }
 
-func start(t *testing.T, upstream http.HandlerFunc, mode rules.Mode) *edge {
+func start(t *testing.T, upstream http.HandlerFunc, mode rules.Mode, change ...func(*rules.Set)) *edge {
 	t.Helper()
 	back := httptest.NewServer(upstream)
 	t.Cleanup(back.Close)
@@ -53,6 +53,9 @@ func start(t *testing.T, upstream http.HandlerFunc, mode rules.Mode) *edge {
 		t.Fatal(err)
 	}
 	set.WAF.Mode = mode
+	for _, f := range change {
+		f(&set)
+	}
 	c := &config.Config{Apps: []config.App{{
 		Name: "hr", Hosts: []string{"hr.test", "*.hr.test"}, Upstream: u, MaxBody: 1 << 10,
 	}}}

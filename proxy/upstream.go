@@ -89,12 +89,12 @@ func (s *Server) failed(x *exchange, err error) {
 	switch {
 	case errors.As(err, &refused):
 		d = refused.Decision
-	case errors.Is(err, context.Canceled) && x.r.Context().Err() != nil:
-		d.Reason, d.Detail = blocklog.ReasonClientGone, "the client left before the application answered"
-		d.Status = statusClientGone
 	case x.upload.broke() != nil:
 		d.Action, d.Stage, d.Reason, d.Status = blocklog.Deny, blocklog.StageBody, blocklog.ReasonBodyIncomplete, http.StatusBadRequest
 		d.Detail = "the body ended or broke before it was through"
+	case errors.Is(err, context.Canceled) && x.r.Context().Err() != nil:
+		d.Reason, d.Detail = blocklog.ReasonClientGone, "the client left before the application answered"
+		d.Status = statusClientGone
 	case errors.As(err, &timeout) && timeout.Timeout():
 		d.Reason, d.Status, d.Detail = blocklog.ReasonUpstreamSlow, http.StatusGatewayTimeout, "the application did not begin to answer in time (answer_timeout)"
 		if cannotConnect(err) {
