@@ -24,6 +24,7 @@ import (
 
 	"edge/blocklog"
 	"edge/config"
+	"edge/internal/strictyaml"
 	"edge/ratelimit"
 	"edge/rules"
 	"edge/waf"
@@ -35,12 +36,12 @@ var engines waf.Engines
 // edge is a Server in front of an upstream, with its records at hand.
 type edge struct {
 	*Server
-	t   *testing.T
+	t   testing.TB
 	dir string
 	url string
 }
 
-func start(t *testing.T, upstream http.HandlerFunc, mode rules.Mode, change ...func(*rules.Set)) *edge {
+func start(t testing.TB, upstream http.HandlerFunc, mode rules.Mode, change ...func(*rules.Set)) *edge {
 	t.Helper()
 	back := httptest.NewServer(upstream)
 	t.Cleanup(back.Close)
@@ -56,8 +57,12 @@ func start(t *testing.T, upstream http.HandlerFunc, mode rules.Mode, change ...f
 	for _, f := range change {
 		f(&set)
 	}
+	maxBody := strictyaml.Size(1 << 10)
+	if _, ok := t.(*testing.B); ok {
+		maxBody = 1 << 20
+	}
 	c := &config.Config{Apps: []config.App{{
-		Name: "hr", Hosts: []string{"hr.test", "*.hr.test"}, Upstream: u, MaxBody: 1 << 10,
+		Name: "hr", Hosts: []string{"hr.test", "*.hr.test"}, Upstream: u, MaxBody: maxBody,
 	}}}
 	snap, err := Compile(c, map[string]rules.Set{"hr": set}, &engines, &Pools{}, 7)
 	if err != nil {
