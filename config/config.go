@@ -87,8 +87,10 @@ type TLS struct {
 // CertFile is one certificate, its chain behind it, and its private key, which
 // nobody but its owner and group may read.
 type CertFile struct {
+	// Cert is the certificate file, PEM, its chain behind it.
 	Cert string `yaml:"cert"`
-	Key  string `yaml:"key"`
+	// Key is the private key file, PEM.
+	Key string `yaml:"key"`
 }
 
 // State is what must survive a restart.

@@ -77,9 +77,10 @@ type Exclusion struct {
 	// for one step, "REQUEST_HEADERS:Referer", "REQUEST_COOKIES:theme". Without
 	// any, the rules do not run at all.
 	Variables []Variable `yaml:"variables"`
-	// Reason and Owner are for the people who will ask.
+	// Reason says why, for the people who will ask.
 	Reason string `yaml:"reason"`
-	Owner  string `yaml:"owner"`
+	// Owner says whom to ask.
+	Owner string `yaml:"owner"`
 }
 
 // Mode says whether a section acts.

@@ -17,7 +17,7 @@ import (
 // floors only, and never from its own. The tls room is on the floor of those it
 // serves beside.
 var tiers = [][]string{
-	{"internal/strictyaml", "blocklog"},
+	{"internal/strictyaml", "internal/schema", "blocklog"},
 	{"config", "rules"},
 	{"ratelimit", "waf", "internal/demo"},
 	{"admin", "listen", "proxy", "tls", "review"},
