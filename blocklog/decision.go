@@ -51,6 +51,7 @@ const (
 	ReasonBodyTooLarge   Reason = "body_too_large"
 	ReasonBodyIncomplete Reason = "body_incomplete"
 	ReasonBodyTimeout    Reason = "body_timeout"
+	ReasonSpoolFull      Reason = "spool_full"
 	ReasonBodyParts      Reason = "body_parts"
 	ReasonBodyEncoding   Reason = "body_encoding"
 	ReasonWAFScore       Reason = "waf_score"

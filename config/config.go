@@ -98,7 +98,13 @@ type State struct {
 	// Dir holds logs and, later, everything else that is kept. It is made with
 	// mode 0750 if it is not there. Default "/var/lib/edge".
 	Dir string `yaml:"dir"`
+	// Spool is how much of the bodies that are held for inspection may be in files
+	// at once. Default 1GiB.
+	Spool strictyaml.Size `yaml:"spool"`
 }
+
+// SpoolDir is where those files are.
+func (s State) SpoolDir() string { return filepath.Join(s.Dir, "spool") }
 
 // LogDir is where the block log and the access log are.
 func (s State) LogDir() string { return filepath.Join(s.Dir, "log") }
@@ -173,7 +179,7 @@ func Load(path string) (*Config, error) {
 	}
 	doc := strictyaml.Parse(path, data)
 	c := &Config{
-		Process: Process{Listen: Listen{HTTPS: ":443", Admin: "127.0.0.1:9443"}, State: State{Dir: "/var/lib/edge"}},
+		Process: Process{Listen: Listen{HTTPS: ":443", Admin: "127.0.0.1:9443"}, State: State{Dir: "/var/lib/edge", Spool: 1 << 30}},
 		doc:     doc,
 	}
 	doc.Decode(c)

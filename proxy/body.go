@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +20,8 @@ const (
 	bodyTimeout = 30 * time.Second
 	// bodyPause is how long it may pause in one that flows.
 	bodyPause = 30 * time.Second
+	// spoolPause is when to try again after there was no room for a body.
+	spoolPause = 5 * time.Second
 	// maxParts is how many parts a multipart body may have.
 	maxParts = 200
 )
@@ -41,43 +42,47 @@ func (s *Server) readBody(x *exchange) (pass blocklog.Decision) {
 		}
 		return pass
 	}
-	body, d := x.hold(int64(x.app.maxBody))
-	if d.Action != blocklog.Pass {
+	if d := s.hold(x); d.Action != blocklog.Pass {
 		return d
 	}
-	if d := checkBody(x.r.Header, body); d.Action != blocklog.Pass {
+	if d := checkBody(x.r.Header, x.body); d.Action != blocklog.Pass {
 		return d
 	}
-	x.body = body
-	x.r.Body = io.NopCloser(bytes.NewReader(body))
-	x.r.ContentLength, x.r.TransferEncoding = int64(len(body)), nil
+	x.r.Body = io.NopCloser(x.body.reader())
+	x.r.ContentLength, x.r.TransferEncoding = x.body.size(), nil
 	return pass
 }
 
-// hold reads the whole body, within bodyTimeout and up to limit bytes.
-func (x *exchange) hold(limit int64) (body []byte, d blocklog.Decision) {
+// hold reads the whole body, within bodyTimeout and up to the app's limit.
+func (s *Server) hold(x *exchange) (pass blocklog.Decision) {
 	refuse := func(reason blocklog.Reason, status int, format string, args ...any) blocklog.Decision {
 		return blocklog.Decision{Action: blocklog.Deny, Reason: reason, Status: status, Detail: fmt.Sprintf(format, args...)}
 	}
+	limit := int64(x.app.maxBody)
 	tooLarge := refuse(blocklog.ReasonBodyTooLarge, http.StatusRequestEntityTooLarge, "the body is larger than %s", x.app.maxBody)
 	if x.r.ContentLength > limit {
-		return nil, tooLarge
+		return tooLarge
 	}
 	control := http.NewResponseController(x.w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // every server we use supports it
-	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, limit))
+	body, n, err := s.spool.hold(http.MaxBytesReader(x.w, x.r.Body, limit))
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):
-		return nil, tooLarge
+		return tooLarge
+	case errors.Is(err, errSpoolFull):
+		x.blame(err)
+		d := refuse(blocklog.ReasonSpoolFull, http.StatusServiceUnavailable, "there was no room to hold the body")
+		d.Action, d.RetryAfter = blocklog.Fail, spoolPause
+		return d
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, refuse(blocklog.ReasonBodyTimeout, http.StatusRequestTimeout, "the body was not complete after %s", bodyTimeout)
+		return refuse(blocklog.ReasonBodyTimeout, http.StatusRequestTimeout, "the body was not complete after %s", bodyTimeout)
 	case err != nil:
-		return nil, refuse(blocklog.ReasonBodyIncomplete, http.StatusBadRequest, "the body ended or broke after %d bytes", len(body))
+		return refuse(blocklog.ReasonBodyIncomplete, http.StatusBadRequest, "the body ended or broke after %d bytes", n)
 	}
 	_ = control.SetReadDeadline(time.Time{})
-	x.unread = false
-	return body, d
+	x.unread, x.body = false, body
+	return pass
 }
 
 // leaveBody sees to it that an answer with the header h does not wait for a body
@@ -90,7 +95,7 @@ func (x *exchange) leaveBody(h http.Header) {
 }
 
 // checkBody refuses what the engine could not look into, or only at a price.
-func checkBody(h http.Header, body []byte) (pass blocklog.Decision) {
+func checkBody(h http.Header, body *held) (pass blocklog.Decision) {
 	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return blocklog.Decision{
 			Action: blocklog.Deny, Reason: blocklog.ReasonBodyEncoding, Status: http.StatusUnsupportedMediaType,
@@ -99,12 +104,14 @@ func checkBody(h http.Header, body []byte) (pass blocklog.Decision) {
 	}
 	h.Del("Content-Encoding") // it says nothing now
 	kind, params, err := mime.ParseMediaType(h.Get("Content-Type"))
-	if err == nil && strings.HasPrefix(kind, "multipart/") && params["boundary"] != "" {
-		if n := bytes.Count(body, []byte("--"+params["boundary"])) - 1; n > maxParts {
-			return blocklog.Decision{
-				Action: blocklog.Deny, Reason: blocklog.ReasonBodyParts, Status: http.StatusBadRequest,
-				Detail: fmt.Sprintf("the body has %d parts, more than %d", n, maxParts),
-			}
+	if err != nil || !strings.HasPrefix(kind, "multipart/") || params["boundary"] == "" {
+		return pass
+	}
+	n, err := body.count([]byte("--" + params["boundary"]))
+	if n--; err != nil || n > maxParts {
+		return blocklog.Decision{
+			Action: blocklog.Deny, Reason: blocklog.ReasonBodyParts, Status: http.StatusBadRequest,
+			Detail: fmt.Sprintf("the body has %d parts, more than %d", n, maxParts),
 		}
 	}
 	return pass

@@ -60,6 +60,9 @@ func (rec *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // differs are the parts that are never the same twice.
 var differs = regexp.MustCompile(`(?m)^(?:X-Request-Id|Date): .*\r?\n|<b>[0-9a-z]{16}</b>`)
 
+// chunk is where a chunk begins, which depends on who was faster.
+var chunk = regexp.MustCompile(`(?:^|\r\n)[0-9a-f]+\r\n`)
+
 // exchangeRaw sends a request as it is, and returns the answer as it is.
 func exchangeRaw(t *testing.T, url, request string, hangup bool) string {
 	t.Helper()
@@ -120,6 +123,9 @@ func TestDetectIsInert(t *testing.T) {
 			for i, e := range []*edge{off, detect} {
 				rec.seen = nil
 				answers[i] = exchangeRaw(t, e.url, request, name == "truncated")
+				if head, body, ok := strings.Cut(answers[i], "\r\n\r\n"); ok && strings.Contains(head, "chunked") {
+					answers[i] = head + "\r\n\r\n" + chunk.ReplaceAllString(body, "")
+				}
 				rec.mu.Lock()
 				seen[i] = differs.ReplaceAllString(strings.Join(rec.seen, ""), "")
 				rec.mu.Unlock()

@@ -14,28 +14,36 @@ import (
 	"edge/waf"
 )
 
-// judge runs the WAF over the request, once.
-func (x *exchange) judge(body []byte) blocklog.Decision {
+// judge runs the WAF over the request, once. size is of the body.
+func (x *exchange) judge(body io.Reader, size int64) blocklog.Decision {
 	return x.verdict(blocklog.ReasonWAFRule, func() (*waf.Interruption, error) {
 		x.tx = x.app.waf.Begin(waf.Request{
 			ID: x.id, Client: x.client, ServerName: x.host,
 			Method: x.r.Method, Target: x.r.RequestURI, Proto: x.r.Proto, Host: x.r.Host,
 			Tenant: x.tenant, Path: x.path, Header: x.r.Header, TransferEncoding: x.framing,
-			JSON: disguisedJSON(x.r.Header.Get("Content-Type"), body),
+			JSON: x.body != nil && disguisedJSON(x.r.Header.Get("Content-Type"), x.body.reader()),
 		})
 		if it := x.tx.RequestHeaders(); it != nil {
 			return it, nil
 		}
-		return x.tx.RequestBody(body)
+		return x.tx.RequestBody(body, size)
 	})
 }
 
 // disguisedJSON says that a body that is given out as plain text is JSON: many
 // applications read it as such. (A body of no type at all is refused by a rule.)
-func disguisedJSON(kind string, body []byte) bool {
+func disguisedJSON(kind string, body io.Reader) bool {
 	kind, _, _ = strings.Cut(kind, ";")
 	kind = strings.ToLower(strings.TrimSpace(kind))
-	return kind == "text/plain" && json.Valid(body)
+	if kind != "text/plain" {
+		return false
+	}
+	d := json.NewDecoder(body)
+	for {
+		if _, err := d.Token(); err != nil {
+			return errors.Is(err, io.EOF) && d.InputOffset() > 0
+		}
+	}
 }
 
 // judgeResponse runs the WAF over the head of the answer, and before that over a
@@ -103,7 +111,8 @@ func (x *exchange) judgeTee() {
 	case !whole:
 		seen = nil
 	}
-	x.note(x.judge(seen))
+	x.body = &held{head: seen}
+	x.note(x.judge(x.body.reader(), x.body.size()))
 }
 
 // note adds a decision that changes nothing. It comes before the one that ended

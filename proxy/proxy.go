@@ -53,6 +53,7 @@ var checks = []check{
 type Server struct {
 	current  atomic.Pointer[Snapshot]
 	limits   ratelimit.Store
+	spool    *Spool
 	log      *blocklog.Log
 	observe  Observer
 	logger   *zap.Logger
@@ -67,8 +68,8 @@ type Observer func(e *blocklog.Event, decisions []blocklog.Decision)
 // New returns a Server under the policy of snap, which it closes when a Swap has
 // replaced it. observe is called with every request when it is over, and what was
 // decided about it.
-func New(snap *Snapshot, limits ratelimit.Store, records *blocklog.Log, observe Observer, logger *zap.Logger) *Server {
-	s := &Server{limits: limits, log: records, observe: observe, logger: logger, stdLog: zap.NewStdLog(logger), checks: checks}
+func New(snap *Snapshot, limits ratelimit.Store, spool *Spool, records *blocklog.Log, observe Observer, logger *zap.Logger) *Server {
+	s := &Server{limits: limits, spool: spool, log: records, observe: observe, logger: logger, stdLog: zap.NewStdLog(logger), checks: checks}
 	s.current.Store(snap)
 	return s
 }
@@ -102,7 +103,7 @@ type exchange struct {
 	path    string   // decoded and cleaned, what rules match
 	framing []string // the Transfer-Encoding the client used
 
-	body   []byte           // held for inspection, in block mode
+	body   *held            // held for inspection, in block mode
 	unread bool             // the client may have more of a body to send than was held
 	upload *paced           // the body that flows, in the other modes
 	tee    *tee             // the copy of it, in detect mode
@@ -240,7 +241,10 @@ func (s *Server) inspect(x *exchange) (pass blocklog.Decision) {
 	if x.app.waf == nil || x.tee != nil {
 		return pass
 	}
-	return x.judge(x.body)
+	if x.body == nil {
+		return x.judge(http.NoBody, 0)
+	}
+	return x.judge(x.body.reader(), x.body.size())
 }
 
 // forward sends the request to the application and its answer to the client.
@@ -269,6 +273,7 @@ func (s *Server) finish(x *exchange) {
 		s.recovered(x, p)
 	}
 	x.endInspection()
+	x.body.close()
 	e := x.event()
 	for _, d := range x.decisions {
 		if e.Apply(d); d.Reason != blocklog.ReasonClientGone {

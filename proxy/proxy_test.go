@@ -73,7 +73,11 @@ func start(t testing.TB, upstream http.HandlerFunc, mode rules.Mode, change ...f
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &edge{t: t, dir: dir, Server: New(snap, ratelimit.NewMemory(100), records, func(*blocklog.Event, []blocklog.Decision) {}, zap.NewNop())}
+	spool, err := NewSpool(filepath.Join(dir, "spool"), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &edge{t: t, dir: dir, Server: New(snap, ratelimit.NewMemory(100), spool, records, func(*blocklog.Event, []blocklog.Decision) {}, zap.NewNop())}
 	front := httptest.NewServer(e)
 	t.Cleanup(func() {
 		front.Close()

@@ -195,7 +195,7 @@ func FuzzForm(f *testing.F) {
 		tx := e.Begin(post("application/x-www-form-urlencoded"))
 		defer tx.Close()
 		tx.RequestHeaders()
-		if _, err := tx.RequestBody([]byte(body)); err != nil || body == "" {
+		if _, err := tx.RequestBody(strings.NewReader(body), int64(len(body))); err != nil || body == "" {
 			return
 		}
 		got := map[field]int{}

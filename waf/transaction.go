@@ -3,6 +3,7 @@ package waf
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -85,17 +86,22 @@ func (t *Transaction) RequestHeaders() *Interruption {
 	return t.interruption(t.tx.ProcessRequestHeaders())
 }
 
-// RequestBody judges the whole request; body may be empty. It comes after
-// RequestHeaders, once. An error means that no verdict was reached.
-func (t *Transaction) RequestBody(body []byte) (*Interruption, error) {
-	if strings.Contains(strings.ToLower(t.kind), "ndjson") {
-		body = joinLines(body)
+// RequestBody judges the whole request, whose body has size bytes, maybe none. It
+// comes after RequestHeaders, once. An error means that no verdict was reached.
+func (t *Transaction) RequestBody(body io.Reader, size int64) (*Interruption, error) {
+	if strings.Contains(strings.ToLower(t.kind), "ndjson") && size > 0 {
+		lines, err := io.ReadAll(body)
+		if err != nil {
+			return nil, err
+		}
+		lines = joinLines(lines)
+		body, size = bytes.NewReader(lines), int64(len(lines))
 	}
-	if len(body) > 0 {
-		if it, n, err := t.tx.WriteRequestBody(body); err != nil || it != nil {
+	if size > 0 {
+		if it, n, err := t.tx.ReadRequestBodyFrom(body); err != nil || it != nil {
 			return t.interruption(it), err
-		} else if n != len(body) {
-			return nil, fmt.Errorf("the engine took %d of %d body bytes", n, len(body))
+		} else if int64(n) != size {
+			return nil, fmt.Errorf("the engine took %d of %d body bytes", n, size)
 		}
 	}
 	it, err := t.tx.ProcessRequestBody()

@@ -65,7 +65,7 @@ func judge(t *testing.T, e *Engine, r Request, body string) (*Interruption, []bl
 	it := tx.RequestHeaders()
 	var err error
 	if it == nil {
-		it, err = tx.RequestBody([]byte(body))
+		it, err = tx.RequestBody(strings.NewReader(body), int64(len(body)))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -273,7 +273,7 @@ func TestManyMatches(t *testing.T) {
 	if it := tx.RequestHeaders(); it != nil {
 		t.Fatal(it)
 	}
-	if it, err := tx.RequestBody([]byte(body.String())); it == nil || err != nil {
+	if it, err := tx.RequestBody(strings.NewReader(body.String()), int64(body.Len())); it == nil || err != nil {
 		t.Fatal(it, err)
 	}
 	if matches, omitted := tx.Matches(redactor); len(matches) != maxMatches || omitted < 280 {
@@ -328,7 +328,7 @@ func BenchmarkBrowserGET(b *testing.B) {
 		if tx.RequestHeaders() != nil {
 			b.Fatal("refused")
 		}
-		if it, err := tx.RequestBody(nil); it != nil || err != nil {
+		if it, err := tx.RequestBody(nil, 0); it != nil || err != nil {
 			b.Fatal(it, err)
 		}
 		_ = tx.Close()

@@ -74,7 +74,12 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 	control.Gauge("edge_log_lines_lost", "Log lines that could not be written.", func() float64 { return float64(records.Lost()) })
 
 	limits := ratelimit.NewMemory(limitBuckets)
-	edge := proxy.New(l.snapshot, limits, records, control.Observe, logger)
+	spool, err := proxy.NewSpool(l.config.State.SpoolDir(), int64(l.config.State.Spool))
+	if err != nil {
+		return err
+	}
+	control.Gauge("edge_spool_bytes", "Bytes of request bodies held in files.", func() float64 { return float64(spool.Used()) })
+	edge := proxy.New(l.snapshot, limits, spool, records, control.Observe, logger)
 	reload := newReloader(path, shared, l, edge, board, logger)
 	server := listen.New(edge, l.certs.Config(), logger)
 
