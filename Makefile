@@ -25,7 +25,9 @@ test: need ## everything, against the real binary
 test-fast: need ## the rooms alone, without starting an edge
 	go test -race -timeout 2m $$(go list ./... | grep -v cmd/edge)
 
-test-long: test fuzz ## the long proofs: all tests, and every fuzz target for FUZZTIME
+test-long: need ## the long proofs: all tests with their long rounds, and every fuzz target for FUZZTIME
+	EDGE_LONG=1 go test -race -count=1 -timeout 60m ./...
+	$(MAKE) fuzz
 
 crs: ## the regression suite of the Core Rule Set, through a whole edge
 	go test -count=1 -run '^TestCRS$$' -v ./cmd/edge | grep -v '^=== '

@@ -81,6 +81,7 @@ type (
 		Detail     string  `json:"detail,omitempty"`
 		Score      int     `json:"score,omitempty"`
 		Threshold  int     `json:"threshold,omitempty"`
+		Timings    Timings `json:"timings,omitempty"`
 		Rules      []int   `json:"rules,omitempty"` // all that matched, bookkeeping included
 		Matches    []Match `json:"matches,omitempty"`
 		Omitted    int     `json:"omitted,omitempty"` // matches left out to keep the line short
@@ -91,6 +92,10 @@ type (
 		Stack   string `json:"stack_trace,omitempty"`
 	}
 )
+
+// Timings is how long each stage took, in nanoseconds. That of the upstream ends
+// with the head of its answer.
+type Timings map[Stage]time.Duration
 
 // Apply writes what d decided into the event.
 func (e *Event) Apply(d Decision) {

@@ -2,6 +2,7 @@ package blocklog
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -134,6 +135,20 @@ func (e Event) Explain() string {
 	return b.String()
 }
 
+// String names the stages that took a millisecond or more: " (waf 2ms, upstream 7ms)".
+func (t Timings) String() string {
+	var parts []string
+	for _, stage := range slices.Sorted(maps.Keys(t)) {
+		if t[stage] >= time.Millisecond {
+			parts = append(parts, fmt.Sprintf("%s %s", stage, t[stage].Round(100*time.Microsecond)))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
+
 func points(n int) string {
 	if n == 0 {
 		return "no points"
@@ -151,7 +166,7 @@ func (e Event) facts(b *strings.Builder) {
 		{"query", e.URL.Query},
 		{"user agent", e.UserAgent.Original},
 		{"tls", strings.TrimSpace(e.TLS.Version + " " + e.TLS.Cipher)},
-		{"took", e.Event.Duration.Round(10 * time.Microsecond).String()},
+		{"took", e.Event.Duration.Round(10*time.Microsecond).String() + e.Edge.Timings.String()},
 		{"policy", fmt.Sprintf("generation %d", e.Edge.Generation)},
 		{"error", e.Error.Message},
 	} {

@@ -22,7 +22,7 @@ func (x *exchange) event() blocklog.Event {
 		},
 		URL:       blocklog.URL{Domain: x.host, Path: redact.Text(x.r.URL.Path), Query: redact.Query(x.r.URL.RawQuery)},
 		UserAgent: blocklog.Agent{Original: redact.Text(x.r.UserAgent())},
-		Edge:      blocklog.Edge{Tenant: x.tenant, Generation: x.snap.generation, Rules: x.rules},
+		Edge:      blocklog.Edge{Tenant: x.tenant, Generation: x.snap.generation, Rules: x.rules, Timings: x.took},
 		Error:     x.fault,
 	}
 	if x.score > 0 {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"edge/blocklog"
 	"edge/rules"
@@ -57,6 +58,7 @@ func (x *exchange) judgeResponse(res *http.Response) (pass blocklog.Decision) {
 	if x.tx == nil || len(x.decisions) > 0 { // no WAF, or it has said what it has to say
 		return pass
 	}
+	defer x.spent(blocklog.StageWAF, time.Now())
 	return x.verdict(blocklog.ReasonWAFResponse, func() (*waf.Interruption, error) {
 		if it := x.tx.ResponseHeaders(res.StatusCode, res.Proto, res.Header); it != nil {
 			return it, nil
@@ -98,6 +100,7 @@ func hold(res *http.Response, n int64) ([]byte, error) {
 // notes the decision. Of a body that was not read to its end, by an application
 // that answered early or because the client left, nothing can be said.
 func (x *exchange) judgeTee() {
+	defer x.spent(blocklog.StageWAF, time.Now())
 	whole := x.tee.complete()
 	seen, over := x.tee.take()
 	x.tee = nil

@@ -117,6 +117,16 @@ type exchange struct {
 	refused   bool
 	status    int // what the client was or will be told; 0: nothing yet
 	fault     blocklog.Fault
+	forwarded time.Time // when the application was asked
+	took      blocklog.Timings
+}
+
+// spent adds the time since from to what stage has taken.
+func (x *exchange) spent(stage blocklog.Stage, from time.Time) {
+	if x.took == nil {
+		x.took = blocklog.Timings{}
+	}
+	x.took[stage] += time.Since(from)
 }
 
 // ServeHTTP takes a request along the path.
@@ -124,8 +134,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := s.begin(w, r)
 	defer s.finish(x)
 	for _, c := range s.checks {
+		from := time.Now()
 		d := c.run(s, x)
 		d.Stage = c.stage
+		x.spent(c.stage, from)
 		switch d.Action {
 		case blocklog.Pass:
 		case blocklog.Detect:

@@ -11,7 +11,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/netip"
+	"net/textproto"
 	"os"
 	"path/filepath"
 	"strings"
@@ -592,6 +594,66 @@ func TestNotSentTwice(t *testing.T) {
 	}
 	if seen.Load() != 5 {
 		t.Errorf("the application saw %d of 5 requests", seen.Load())
+	}
+}
+
+// When a client leaves, the application is told within a second.
+func TestCancellation(t *testing.T) {
+	asked, left := make(chan struct{}), make(chan time.Time, 1)
+	e := start(t, func(_ http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-r.Context().Done()
+		left <- time.Now()
+	}, rules.Block)
+	ctx, cancel := context.WithCancel(t.Context())
+	req, _ := http.NewRequestWithContext(ctx, "GET", e.url+"/", nil)
+	req.Host = "hr.test"
+	go func() {
+		<-asked
+		cancel()
+	}()
+	gone := time.Now()
+	if res, err := http.DefaultClient.Do(req); err == nil {
+		res.Body.Close()
+		t.Error("it was answered")
+	}
+	if at := <-left; at.Sub(gone) > time.Second {
+		t.Errorf("the application was told after %s", at.Sub(gone))
+	}
+}
+
+// What an application says before and after its answer arrives, and the event
+// says how long each stage took.
+func TestHintsAndTrailers(t *testing.T) {
+	e := start(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Link", "</a.css>; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.Header().Set("Trailer", "X-Sum")
+		_, _ = io.WriteString(w, "body")
+		w.Header().Set("X-Sum", "42")
+	}, rules.Block)
+	hints := 0
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+		Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+			if code == http.StatusEarlyHints && h.Get("Link") != "" {
+				hints++
+			}
+			return nil
+		},
+	})
+	req, _ := http.NewRequestWithContext(ctx, "GET", e.url+"/", nil)
+	req.Host = "hr.test"
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, err := io.ReadAll(res.Body); string(body) != "body" || err != nil || hints != 1 || res.Trailer.Get("X-Sum") != "42" {
+		t.Errorf("%q, %v, %d hints, trailer %v", body, err, hints, res.Trailer)
+	}
+	e.events(res.Header.Get("X-Request-Id"))
+	if line := e.file(blocklog.AccessFile); !strings.Contains(line, `"timings":{`) || !strings.Contains(line, `"upstream":`) || !strings.Contains(line, `"waf":`) {
+		t.Errorf("no timings in %s", line)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"strings"
+	"time"
 
 	"edge/blocklog"
 )
@@ -24,6 +25,7 @@ var spoofable = []string{
 
 // reverseProxy carries x to its application and back.
 func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
+	x.forwarded = time.Now()
 	return &httputil.ReverseProxy{
 		Transport: x.app.upstream,
 		Rewrite: func(pr *httputil.ProxyRequest) {
@@ -62,6 +64,7 @@ func (r refusal) Error() string { return string(r.Reason) }
 
 // answered looks at the head of an answer before the client gets it.
 func (s *Server) answered(x *exchange, res *http.Response) error {
+	x.spent(blocklog.StageUpstream, x.forwarded)
 	switch d := x.judgeResponse(res); d.Action {
 	case blocklog.Pass:
 	case blocklog.Detect:
@@ -80,6 +83,9 @@ func (s *Server) answered(x *exchange, res *http.Response) error {
 
 // failed answers for an application that did not.
 func (s *Server) failed(x *exchange, err error) {
+	if x.status == 0 && x.took[blocklog.StageUpstream] == 0 {
+		x.spent(blocklog.StageUpstream, x.forwarded)
+	}
 	d := blocklog.Decision{
 		Action: blocklog.Fail, Stage: blocklog.StageUpstream, Reason: blocklog.ReasonUpstream,
 		Status: http.StatusBadGateway, Detail: "the application could not be reached",

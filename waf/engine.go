@@ -12,6 +12,7 @@
 package waf
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -75,6 +76,29 @@ func (s *Engines) Len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.engines)
+}
+
+// Size is one engine in use.
+type Size struct {
+	Rules    int `json:"rules"`    // of all phases
+	Users    int `json:"users"`    // apps whose policy it is
+	Paranoia int `json:"paranoia"` // its blocking level
+}
+
+// Sizes describes the engines in use.
+func (s *Engines) Sizes() []Size {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sizes := []Size{}
+	for _, e := range s.engines {
+		size := Size{Users: e.users, Paranoia: e.policy.Paranoia}
+		if counter, ok := e.waf.(experimental.WAFWithRules); ok {
+			size.Rules = counter.RulesCount()
+		}
+		sizes = append(sizes, size)
+	}
+	slices.SortFunc(sizes, func(a, b Size) int { return cmp.Or(cmp.Compare(b.Users, a.Users), cmp.Compare(b.Rules, a.Rules)) })
+	return sizes
 }
 
 // Release gives the engine back. The last user's Release frees it.

@@ -43,7 +43,7 @@ type reloader struct {
 const quiet = 150 * time.Millisecond
 
 func newReloader(path string, shared *shared, first *loaded, edge *proxy.Server, board *board, logger *zap.Logger) *reloader {
-	board.load(first, shared.engines.Len())
+	board.load(first, shared.engines.Sizes())
 	return &reloader{
 		path: path, shared: shared, certs: first.certs, edge: edge, board: board, logger: logger,
 		current: first, seen: fingerprint(first.config.Files(path), first.sets), asked: make(chan struct{}, 1),
@@ -137,7 +137,7 @@ func (r *reloader) reload(asked bool) {
 	r.certs.Replace(next.certs)
 	r.edge.Swap(next.snapshot)
 	r.current = next
-	r.board.load(next, r.shared.engines.Len())
+	r.board.load(next, r.shared.engines.Sizes())
 	fields := append(changes(last, next), zap.Uint64("generation", next.snapshot.Generation()), zap.Int("engines", r.shared.engines.Len()))
 	r.logger.Info("reloaded", fields...)
 }

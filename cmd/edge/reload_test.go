@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -99,6 +100,7 @@ apps: [{name: track, hosts: [track.test], upstream: "%s", rules: [rules.yaml]}]
 	}
 
 	const reloads = 200
+	before := resident(t, p)
 	for n := 2; n < reloads+2; n++ { // odd generations block, even ones detect
 		write("rules.yaml", fmt.Sprintf("# %d\nwaf: {mode: %s}\n", n, []string{"detect", "block"}[n%2]))
 		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
@@ -118,6 +120,9 @@ apps: [{name: track, hosts: [track.test], upstream: "%s", rules: [rules.yaml]}]
 	}
 	stop.Store(true)
 	visitors.Wait()
+	if after := resident(t, p); after > before*3/2+64<<10 {
+		t.Errorf("%d KB resident before, %d after", before, after)
+	}
 	for _, s := range sockets {
 		s.CloseNow()
 	}
@@ -126,6 +131,20 @@ apps: [{name: track, hosts: [track.test], upstream: "%s", rules: [rules.yaml]}]
 	}
 	t.Logf("%d requests over %d reloads", served.Load(), reloads)
 	checkGenerations(t, filepath.Join(dir, "state", "log", blocklog.BlockFile), reloads+1)
+}
+
+// resident is the memory of an edge in KB.
+func resident(t *testing.T, p *process) (kb int) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(status), "VmRSS:")
+	if _, err := fmt.Sscan(after, &kb); err != nil {
+		t.Fatal(err)
+	}
+	return kb
 }
 
 // checkGenerations holds each event against what its generation does.

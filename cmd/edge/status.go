@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"edge/rules"
+	"edge/waf"
 )
 
 // status is what /status shows.
@@ -15,7 +16,7 @@ type status struct {
 	Generation  uint64      `json:"generation"`
 	Loaded      time.Time   `json:"loaded"`                 // when that generation was
 	ReloadError string      `json:"reload_error,omitempty"` // of the last load, if it failed
-	Engines     int         `json:"engines"`
+	Engines     []waf.Size  `json:"engines"`
 	LinesLost   uint64      `json:"log_lines_lost"`
 	CertsUntil  time.Time   `json:"certificates_until"`
 	Apps        []appStatus `json:"apps"`
@@ -37,7 +38,7 @@ type board struct {
 }
 
 // load writes what l holds, in force from now on.
-func (b *board) load(l *loaded, engines int) {
+func (b *board) load(l *loaded, engines []waf.Size) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.s.Generation, b.s.Loaded, b.s.ReloadError, b.s.Engines = l.snapshot.Generation(), time.Now().UTC(), "", engines
