@@ -40,10 +40,7 @@ const (
 
 // UnmarshalText accepts exactly the sources there are.
 func (s *TenantSource) UnmarshalText(text []byte) error {
-	if *s = TenantSource(text); slices.Contains([]TenantSource{Subdomain, Path, Header, Fixed}, *s) {
-		return nil
-	}
-	return fmt.Errorf("%q is no source; write subdomain, path, header or fixed", text)
+	return strictyaml.OneOf(s, text, "source", Subdomain, Path, Header, Fixed)
 }
 
 // Regexp is a regular expression that has to match a whole text.

@@ -45,10 +45,7 @@ const (
 
 // UnmarshalText accepts exactly the protocols there are.
 func (p *Protocol) UnmarshalText(text []byte) error {
-	if *p = Protocol(text); *p == HTTP1 || *p == H2C {
-		return nil
-	}
-	return fmt.Errorf("%q is no protocol; write http1 or h2c", text)
+	return strictyaml.OneOf(p, text, "protocol", HTTP1, H2C)
 }
 
 // UnmarshalText takes the short form.

@@ -48,10 +48,7 @@ const (
 
 // UnmarshalText accepts exactly the keys there are.
 func (k *Key) UnmarshalText(text []byte) error {
-	if *k = Key(text); *k == Tenant || *k == Client {
-		return nil
-	}
-	return fmt.Errorf("%q is no key; write tenant or client", text)
+	return strictyaml.OneOf(k, text, "key", Tenant, Client)
 }
 
 // Set is the rules of one app: its files combined and completed with defaults.

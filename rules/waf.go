@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -95,10 +94,7 @@ const (
 
 // UnmarshalText accepts exactly the three modes.
 func (m *Mode) UnmarshalText(text []byte) error {
-	if *m = Mode(text); slices.Contains([]Mode{Block, Detect, Off}, *m) {
-		return nil
-	}
-	return fmt.Errorf("%q is no mode; write block, detect or off", text)
+	return strictyaml.OneOf(m, text, "mode", Block, Detect, Off)
 }
 
 // Selector names rules: those numbered From to To, or those tagged Tag.

@@ -18,6 +18,7 @@ import (
 
 	"edge/admin"
 	"edge/blocklog"
+	"edge/config"
 	"edge/listen"
 	"edge/proxy"
 	"edge/ratelimit"
@@ -53,71 +54,100 @@ when one of its files changes, and on SIGHUP; one that is wrong is not used.`,
 // until ctx ends, and leaves nothing unfinished. ready, if not nil, is called
 // once connections are accepted.
 func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr net.Addr)) (err error) {
+	// What the operator wrote.
 	shared := &shared{}
 	l, err := load(path, shared, 1)
 	if err != nil {
 		return err
 	}
-	keep := blocklog.Keep{
-		MaxSize: int64(l.config.Log.MaxSize), MaxTotal: int64(l.config.Log.MaxTotal), MaxAge: time.Duration(l.config.Log.MaxAge),
-	}
-	records, err := blocklog.Open(l.config.State.LogDir(), keep, logger)
+
+	// What outlives every reload.
+	records, err := openRecords(l.config, logger)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, records.Close()) }()
-
-	board := newBoard()
-	control := admin.New(func() any { return board.read(records.Lost()) })
-	control.Gauge("edge_generation", "Which load of the configuration is in force.", func() float64 { return float64(board.read(0).Generation) })
-	control.Gauge("edge_waf_engines", "WAF engines in use.", func() float64 { return float64(shared.engines.Len()) })
-	control.Gauge("edge_log_lines_lost", "Log lines that could not be written.", func() float64 { return float64(records.Lost()) })
-
-	limits := ratelimit.NewMemory(limitBuckets)
 	spool, err := proxy.NewSpool(l.config.State.SpoolDir(), int64(l.config.State.Spool))
 	if err != nil {
 		return err
 	}
-	control.Gauge("edge_spool_bytes", "Bytes of request bodies held in files.", func() float64 { return float64(spool.Used()) })
-	edge := proxy.New(l.snapshot, limits, spool, records, control.Observe, logger)
-	reload := newReloader(path, shared, l, edge, board, logger)
-	server := listen.New(edge, l.certs.Config(), logger)
+	limits := ratelimit.NewMemory(limitBuckets)
 
-	serving := make(chan error, 1)
-	socket, err := net.Listen("tcp", l.config.Listen.HTTPS)
+	// The rooms a request goes through, and those who look after them.
+	board := newBoard()
+	control := newControl(board, shared, records, spool)
+	edge := proxy.New(l.snapshot, limits, spool, records, control.Observe, logger)
+	server := listen.New(edge, l.certs.Config(), logger)
+	reload := newReloader(path, shared, l, edge, board, logger)
+
+	public, private, err := sockets(l.config.Listen)
 	if err != nil {
-		return fmt.Errorf("listen.https: %w", err)
+		return err
 	}
-	adminAddr := "off"
-	if l.config.Listen.Admin != "off" {
-		adminSocket, err := net.Listen("tcp", l.config.Listen.Admin)
-		if err != nil {
-			return errors.Join(fmt.Errorf("listen.admin: %w", err), socket.Close())
-		}
-		adminAddr = adminSocket.Addr().String()
-		go func() { _ = control.Serve(adminSocket) }() // ends with Close
-		defer func() { err = errors.Join(err, control.Close()) }()
-	}
-	go func() { serving <- server.Serve(socket) }()
+	ctx, stop := context.WithCancel(ctx)
 	var background sync.WaitGroup
-	defer background.Wait()
+	defer func() { stop(); background.Wait() }()
 	background.Go(func() { reload.run(ctx) })
 	background.Go(func() { onHangup(ctx, reload.ask) })
-	logger.Info("serving",
-		zap.Stringer("https", socket.Addr()), zap.String("admin", adminAddr), zap.Int("apps", len(l.config.Apps)), zap.Int("engines", shared.engines.Len()),
-		zap.String("records", l.config.State.LogDir()), zap.Time("certificates_until", l.certs.Expires()))
+	if private != nil {
+		background.Go(func() { _ = control.Serve(private) }) // ends with Close
+		defer func() { err = errors.Join(err, control.Close()) }()
+	}
+	serving := make(chan error, 1)
+	go func() { serving <- server.Serve(public) }()
+	announce(logger, l, shared, public, private)
 	if ready != nil {
-		ready(socket.Addr())
+		ready(public.Addr())
 	}
 
 	select {
 	case <-ctx.Done():
 	case err := <-serving:
-		return errors.Join(fmt.Errorf("listen.https: %w", err), socket.Close())
+		return errors.Join(fmt.Errorf("listen.https: %w", err), public.Close())
 	}
 	logger.Info("stopping", zap.Stringer("at_most", drainTimeout))
 	control.Stopping()
-	return errors.Join(socket.Close(), drain(server, edge, logger), <-serving)
+	return errors.Join(public.Close(), drain(server, edge, logger), <-serving)
+}
+
+func openRecords(c *config.Config, logger *zap.Logger) (*blocklog.Log, error) {
+	keep := blocklog.Keep{MaxSize: int64(c.Log.MaxSize), MaxTotal: int64(c.Log.MaxTotal), MaxAge: time.Duration(c.Log.MaxAge)}
+	return blocklog.Open(c.State.LogDir(), keep, logger)
+}
+
+// newControl is the admin port and the figures it shows.
+func newControl(b *board, s *shared, records *blocklog.Log, spool *proxy.Spool) *admin.Server {
+	control := admin.New(func() any { return b.read(records.Lost()) })
+	control.Gauge("edge_generation", "Which load of the configuration is in force.", func() float64 { return float64(b.read(0).Generation) })
+	control.Gauge("edge_waf_engines", "WAF engines in use.", func() float64 { return float64(s.engines.Len()) })
+	control.Gauge("edge_log_lines_lost", "Log lines that could not be written.", func() float64 { return float64(records.Lost()) })
+	control.Gauge("edge_spool_bytes", "Bytes of request bodies held in files.", func() float64 { return float64(spool.Used()) })
+	return control
+}
+
+// sockets opens the public port and, unless it is off, the admin port.
+func sockets(c config.Listen) (public, private net.Listener, err error) {
+	if public, err = net.Listen("tcp", c.HTTPS); err != nil {
+		return nil, nil, fmt.Errorf("listen.https: %w", err)
+	}
+	if c.Admin == "off" {
+		return public, nil, nil
+	}
+	if private, err = net.Listen("tcp", c.Admin); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("listen.admin: %w", err), public.Close())
+	}
+	return public, private, nil
+}
+
+// announce says where the edge is and what it serves.
+func announce(logger *zap.Logger, l *loaded, s *shared, public, private net.Listener) {
+	adminAddr := "off"
+	if private != nil {
+		adminAddr = private.Addr().String()
+	}
+	logger.Info("serving",
+		zap.Stringer("https", public.Addr()), zap.String("admin", adminAddr), zap.Int("apps", len(l.config.Apps)),
+		zap.Int("engines", s.engines.Len()), zap.String("records", l.config.State.LogDir()), zap.Time("certificates_until", l.certs.Expires()))
 }
 
 // drain lets requests under way finish, cuts what is left, and waits until it
