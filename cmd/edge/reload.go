@@ -91,13 +91,19 @@ func (r *reloader) run(ctx context.Context) {
 	}
 }
 
-// watchAll watches the directories of all files that matter, and of what
-// symbolic links lead to, since an editor replaces files and a deployment links.
+// watchAll watches the directories of all files that matter, since an editor
+// replaces files, and of all symbolic links on the way to them, since a deployment
+// changes links.
 func (r *reloader) watchAll(w *fsnotify.Watcher) {
 	for _, file := range append(r.current.config.Files(r.path), crsFiles(r.current.sets)...) {
 		dirs := []string{filepath.Dir(file)}
 		if real, err := filepath.EvalSymlinks(file); err == nil {
 			dirs = append(dirs, filepath.Dir(real))
+		}
+		for path := file; path != filepath.Dir(path); path = filepath.Dir(path) {
+			if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSymlink != 0 {
+				dirs = append(dirs, filepath.Dir(path))
+			}
 		}
 		for _, dir := range dirs {
 			if !slices.Contains(w.WatchList(), dir) {
