@@ -30,7 +30,7 @@ type Redactor struct {
 // of extra as secret. Case and separators do not count: "bankAccount",
 // "bank_account" and "bank-account" are one.
 func NewRedactor(extra []string) Redactor {
-	var long, short []string
+	var long, capitals []string
 	for _, w := range append(secretWords, extra...) {
 		if letters := separators.Split(w, -1); strings.Join(letters, "") != "" {
 			for i := range letters {
@@ -40,14 +40,15 @@ func NewRedactor(extra []string) Redactor {
 		}
 	}
 	for _, w := range shortWords {
-		capital := strings.ToUpper(w[:1]) + w[1:]
-		short = append(short, `(?:^|[^A-Za-z])(?i:`+w+`)(?:$|[^A-Za-z])`, `[a-z]`+capital+`(?:$|[^a-z])`)
+		capitals = append(capitals, strings.ToUpper(w[:1])+w[1:], strings.ToUpper(w))
 	}
-	names := `(?i:` + strings.Join(long, "|") + `)`
+	longer := `(?i:` + strings.Join(long, "|") + `)`
+	short := `(?:(?:^|[^A-Za-z])(?i:` + strings.Join(shortWords, "|") + `)|[a-z](?:` + strings.Join(capitals, "|") + `))`
+	name := `(?:` + longer + `[\w.\-]*|` + short + `)`
 	return Redactor{
-		name: regexp.MustCompile(names + "|" + strings.Join(short, "|")),
-		text: regexp.MustCompile(`(?i)(?:` + names + `[\w.\-\[\]]*|\b(?:` + strings.Join(shortWords, "|") + `)\b)` + separatorForm +
-			`|\b(?:bearer|basic|digest)\s+|eyJ[\w-]{5}`),
+		name: regexp.MustCompile(longer + `|` + short + `(?:$|[^A-Za-z]|[A-Z][a-z])`),
+		text: regexp.MustCompile(name + separatorForm + `|<[\w:.\-]*` + name + `[^<>]{0,200}>` +
+			`|(?i:\b(?:bearer|basic|digest)(?:\s|%20|\+)+)|eyJ[\w-]{5}`),
 	}
 }
 
@@ -55,11 +56,11 @@ func NewRedactor(extra []string) Redactor {
 var separators = regexp.MustCompile(`[^A-Za-z0-9\x{80}-\x{10FFFF}]+`)
 
 // userinfo is the user and password in a URL.
-var userinfo = regexp.MustCompile(`://[^/\s@]+@`)
+var userinfo = regexp.MustCompile(`(:\\?/\\?/)[^/\s]+@`)
 
 // separatorForm is what stands between a name and its value: in forms, JSON, XML,
-// headers and multipart bodies, escaped or not.
-const separatorForm = `(?:["'\\\]\s]|%22|%5d|&quot;)*(?:[:=>]|%3a|%3d|%3e|\r\n)`
+// headers and multipart bodies, escaped once, twice or not.
+const separatorForm = `(?i:["'\\\[\]\s]|%(?:25)*(?:22|5b|5d)|&quot;|\\u0022)*(?i:[:=>]|%(?:25)*3[ade]|\\u003[ade]|\r\n)`
 
 // Field reports whether the value of a field of this name must not be recorded.
 func (r Redactor) Field(name string) bool { return r.name.MatchString(name) }
@@ -69,7 +70,7 @@ func (r Redactor) Field(name string) bool { return r.name.MatchString(name) }
 // From the first one on nothing is kept, because where a value ends depends on
 // who parses it.
 func (r Redactor) Text(s string) string {
-	s = userinfo.ReplaceAllString(s, "://"+Redacted+"@")
+	s = userinfo.ReplaceAllString(s, "${1}"+Redacted+"@")
 	if m := r.text.FindStringIndex(s); m != nil {
 		return s[:m[1]] + Redacted
 	}

@@ -115,6 +115,11 @@ type Log struct {
 	// cookies, which never are. Part of a name is enough: "iban" covers
 	// "employee_iban".
 	Redact []string `yaml:"redact"`
+	Keep
+}
+
+// Keep is how much of the logs is kept.
+type Keep struct {
 	// MaxSize is how large a file grows before it is put aside. Default 100MiB.
 	MaxSize strictyaml.Size `yaml:"max_size"`
 	// MaxTotal is how much of each log is kept, in all its files. Default 1GiB.
@@ -226,6 +231,9 @@ func (c *Config) check(doc *strictyaml.Document) {
 	}
 	if c.Log.MaxSize < 1<<20 || c.Log.MaxTotal < 2*c.Log.MaxSize {
 		doc.Faultf("log.max_size", "log: max_size is at least 1MiB, and max_total at least twice max_size")
+	}
+	if time.Duration(c.Log.MaxAge)%(24*time.Hour) != 0 {
+		doc.Faultf("log.max_age", "log.max_age: write whole days, as in 90d")
 	}
 	for i, name := range c.Log.Redact {
 		if !strings.ContainsFunc(name, unicode.IsLetter) {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -102,19 +103,15 @@ func newTransport(u config.Upstream, roots []byte) (*http.Transport, error) {
 }
 
 // RoundTrip sends a request to a server. If that cannot be connected to, and
-// nothing of the body has been read, it tries the others. A request is never sent
-// twice: whether an application has acted on one that broke off, nobody knows.
+// nothing of the body has been read, it tries the others. A request that may
+// change something is never sent twice: whether an application has acted on one
+// that broke off, nobody knows. (net/http does repeat a GET, HEAD or OPTIONS when a
+// connection that was kept open turns out to be closed.)
 func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 	body := &guarded{ReadCloser: r.Body}
 	defer body.release()
 	var errs []error
-	start := int(b.next.Add(1))
-	for i := range 2 * len(b.servers) { // first those that are up, then, if there is none, all
-		n := (start + i) % len(b.servers)
-		asleep := time.Now().UnixNano() < b.down[n].Load()
-		if (i < len(b.servers)) == asleep {
-			continue
-		}
+	for _, n := range b.order() {
 		res, err := b.transport.RoundTrip(b.request(r, n, body))
 		if !cannotConnect(err) || body.touched.Load() {
 			return res, err
@@ -125,27 +122,38 @@ func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, errors.Join(errs...)
 }
 
-// request is r as server n is sent it. The transport sends a request again by
-// itself where a header says that it may, a header that clients choose; it
-// does so only if there is no body, so one that does not matter is given.
+// order is in which order to try the servers: in turn those that are up, then
+// those that could not be connected to lately.
+func (b *balancer) order() []int {
+	var up, down []int
+	start, now := int(b.next.Add(1)), time.Now().UnixNano()
+	for i := range b.servers {
+		if n := (start + i) % len(b.servers); now < b.down[n].Load() {
+			down = append(down, n)
+		} else {
+			up = append(up, n)
+		}
+	}
+	return append(up, down...)
+}
+
+// request is r as server n is sent it. The transport repeats a request by itself
+// where one of two headers says that it may, headers that clients choose; it
+// knows them by their usual spelling only, which for the application is no other.
 func (b *balancer) request(r *http.Request, n int, body *guarded) *http.Request {
 	out := r.Clone(r.Context())
 	out.URL.Scheme, out.URL.Host = b.servers[n].Scheme, b.servers[n].Host
-	switch {
-	case r.Body != nil:
+	if out.GetBody = nil; r.Body != nil {
 		out.Body = body
-	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions:
-		out.Body = empty{}
 	}
-	out.GetBody = nil
+	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if values, ok := out.Header[name]; ok {
+			delete(out.Header, name)
+			out.Header[strings.ToLower(name)] = values
+		}
+	}
 	return out
 }
-
-// empty is a body of nothing that is not http.NoBody.
-type empty struct{}
-
-func (empty) Read([]byte) (int, error) { return 0, io.EOF }
-func (empty) Close() error             { return nil }
 
 // guarded is a body that survives a connection that was not made: it is closed
 // when the last attempt is over.

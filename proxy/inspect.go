@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -31,20 +30,18 @@ func (x *exchange) judge(body io.Reader, size int64) blocklog.Decision {
 	})
 }
 
-// disguisedJSON says that a body that is given out as plain text is JSON: many
-// applications read it as such. (A body of no type at all is refused by a rule.)
+// disguisedJSON says that a body that is given out as plain text may be JSON, which
+// many applications would read it as, some of them with less care than a parser
+// should have. (A body of no type at all is refused by a rule.)
 func disguisedJSON(kind string, body io.Reader) bool {
 	kind, _, _ = strings.Cut(kind, ";")
-	kind = strings.ToLower(strings.TrimSpace(kind))
-	if kind != "text/plain" {
+	if !strings.EqualFold(strings.TrimSpace(kind), "text/plain") {
 		return false
 	}
-	d := json.NewDecoder(body)
-	for {
-		if _, err := d.Token(); err != nil {
-			return errors.Is(err, io.EOF) && d.InputOffset() > 0
-		}
-	}
+	head := make([]byte, 512)
+	n, _ := io.ReadFull(body, head) // held: it is short, or it is all there
+	text := bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(head[:n]), []byte("\uFEFF")))
+	return len(text) > 0 && (text[0] == '{' || text[0] == '[')
 }
 
 // judgeResponse runs the WAF over the head of the answer, and before that over a

@@ -14,8 +14,10 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"net/textproto"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -193,7 +195,7 @@ func TestForwardedHeaders(t *testing.T) {
 	e := start(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Clone() }, rules.Off) // the WAF stops some of these by itself
 	req, _ := http.NewRequest("GET", e.url+"/", nil)
 	req.Host = "acme.hr.test"
-	for _, name := range append([]string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "X-Request-Id", "Connection"}, spoofable...) {
+	for _, name := range append([]string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "X-Request-Id", "Connection", "X_Real_Ip", "X_Forwarded_For", "X-Forwarded_For"}, spoofable...) {
 		req.Header.Set(name, "evil")
 	}
 	res, err := http.DefaultClient.Do(req)
@@ -386,6 +388,20 @@ func TestUninspectable(t *testing.T) {
 	}
 }
 
+// What may be JSON to somebody is inspected as JSON.
+func TestDisguisedJSON(t *testing.T) {
+	for body, want := range map[string]bool{
+		`{"a":1}`: true, `{"a":1}x`: true, "\uFEFF {\"a\":NaN}": true, "\n\t[1]": true, "a note [1]": false, "": false,
+	} {
+		if got := disguisedJSON("Text/Plain; charset=utf-8", strings.NewReader(body)); got != want {
+			t.Errorf("%q: %v", body, got)
+		}
+	}
+	if disguisedJSON("application/octet-stream", strings.NewReader("{")) {
+		t.Error("another type")
+	}
+}
+
 // An engine that fails refuses in block mode and is only noted in detect mode.
 func TestEngineFailure(t *testing.T) {
 	failing := map[string]func() (*waf.Interruption, error){
@@ -565,6 +581,34 @@ func TestBalancer(t *testing.T) {
 	}
 }
 
+// A server that nobody can connect to is tried once, and is an error, also when
+// its time of rest ends while it is tried.
+func TestBalancerOrder(t *testing.T) {
+	b := &balancer{servers: make([]*url.URL, 3), down: make([]atomic.Int64, 3)}
+	b.down[1].Store(time.Now().Add(time.Hour).UnixNano())
+	for range 10 {
+		order := b.order()
+		sorted := slices.Sorted(slices.Values(order))
+		if !slices.Equal(sorted, []int{0, 1, 2}) || order[2] != 1 {
+			t.Errorf("order %v", order)
+		}
+	}
+	var up config.Upstream
+	if err := up.UnmarshalText([]byte("http://127.0.0.1:1")); err != nil {
+		t.Fatal(err)
+	}
+	dead, err := new(Pools).balancer(up)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		req, _ := http.NewRequest("GET", "http://hr.test/", nil)
+		if _, err := dead.RoundTrip(req); err == nil || strings.Count(err.Error(), "connection refused") != 1 {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
 // Requests that may have been acted on are not repeated, whatever a header says.
 func TestNotSentTwice(t *testing.T) {
 	var seen atomic.Int64
@@ -573,6 +617,9 @@ func TestNotSentTwice(t *testing.T) {
 			return
 		}
 		seen.Add(1)
+		if r.Header.Get("Idempotency-Key") != "x" || r.ContentLength != 0 || r.TransferEncoding != nil {
+			t.Errorf("the application got %v, length %d, %v", r.Header, r.ContentLength, r.TransferEncoding)
+		}
 		c, _, err := http.NewResponseController(w).Hijack()
 		if err == nil {
 			c.Close()

@@ -34,6 +34,11 @@ func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
 			for _, name := range spoofable {
 				pr.Out.Header.Del(name)
 			}
+			for name := range pr.Out.Header {
+				if strings.Contains(name, "_") { // many applications take X_Real_Ip for X-Real-Ip
+					delete(pr.Out.Header, name)
+				}
+			}
 			if !strings.EqualFold(pr.Out.Header.Get("Upgrade"), "websocket") {
 				pr.Out.Header.Del("Connection")
 				pr.Out.Header.Del("Upgrade")

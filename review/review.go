@@ -13,7 +13,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"strings"
+	"slices"
+	"strconv"
 	"time"
 
 	"edge/blocklog"
@@ -56,6 +57,12 @@ func quote(s string) []byte {
 	return b
 }
 
+// unquoted is s as it stands inside the strings of a record.
+func unquoted(s string) []byte {
+	b := quote(s)
+	return b[1 : len(b)-1]
+}
+
 // matches judges a decoded event.
 func (f Filter) matches(e *blocklog.Event) bool {
 	if f.App != "" && e.Edge.App != f.App || f.Tenant != "" && e.Edge.Tenant != f.Tenant ||
@@ -80,7 +87,7 @@ func hasRule(e *blocklog.Event, id string) bool {
 			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(e.Edge.Rules, func(n int) bool { return strconv.Itoa(n) == id })
 }
 
 // when reads the time a line begins with, in the form that sorts as text.
@@ -132,7 +139,7 @@ type matcher struct {
 }
 
 func newMatcher(f Filter) *matcher {
-	return &matcher{Filter: f, since: stamp(f.Since), until: stamp(f.Until), need: f.hints(), text: []byte(strings.ToLower(f.Text))}
+	return &matcher{Filter: f, since: stamp(f.Since), until: stamp(f.Until), need: f.hints(), text: bytes.ToLower(unquoted(f.Text))}
 }
 
 func (m *matcher) scan(lines *bufio.Scanner, yield func([]byte, *blocklog.Event) bool) (more bool, err error) {

@@ -24,12 +24,12 @@ func event(i int) blocklog.Event {
 		Client: blocklog.Client{IP: fmt.Sprintf("203.0.113.%d", i%7)},
 		HTTP:   blocklog.HTTP{Request: blocklog.Request{Method: "POST"}, Response: blocklog.Response{Status: 403}},
 		URL:    blocklog.URL{Domain: "hr.test", Path: "/api/notes"},
-		Edge:   blocklog.Edge{App: "hr", Tenant: "acme"},
+		Edge:   blocklog.Edge{App: "hr", Tenant: "acme", Rules: []int{920330, 942100}},
 	}
 	e.Apply(blocklog.Decision{
 		Action: blocklog.Deny, Stage: blocklog.StageWAF, Reason: blocklog.ReasonWAFScore, Score: 5, Threshold: 5,
 		Rule:    blocklog.Rule{ID: "942100", Name: "SQL Injection", Category: "attack-sqli"},
-		Matches: []blocklog.Match{{Rule: blocklog.Rule{ID: "942100"}, Field: "ARGS:note", Value: "=cmd|' /C calc'!A0"}},
+		Matches: []blocklog.Match{{Rule: blocklog.Rule{ID: "942100"}, Field: "ARGS:note", Value: "=cmd|' /C calc'!A0 <b>&\""}},
 	})
 	return e
 }
@@ -87,6 +87,8 @@ func TestScan(t *testing.T) {
 		"action":    {&Filter{Action: blocklog.Detect}, 1},
 		"reason":    {&Filter{Reason: blocklog.ReasonWAFRule}, 0},
 		"text":      {&Filter{Text: "CALC"}, 21},
+		"escaped":   {&Filter{Text: "<B>&\""}, 21},
+		"in_rules":  {&Filter{Rule: "920330"}, 21},
 		"both":      {&Filter{App: "hr", Until: nine.Add(time.Minute)}, 1},
 		"elsewhere": {&Filter{App: "acme"}, 0},
 	} {

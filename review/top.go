@@ -57,7 +57,7 @@ func NewTop() *Top { return &Top{Tally{}, Tally{}, Tally{}, Tally{}} }
 func (t *Top) Add(e *blocklog.Event) {
 	if e.Rule.ID != "" {
 		t.Rules.Add(strings.TrimSpace(e.Rule.ID + " " + e.Rule.Name))
-	} else {
+	} else if e.Edge.Reason != "" {
 		t.Rules.Add(string(e.Edge.Reason))
 	}
 	t.Clients.Add(e.Client.IP)

@@ -230,9 +230,13 @@ func (w WAF) CRSFiles() ([]string, error) {
 	}
 	var files []string
 	for _, e := range entries {
-		if e.Type().IsRegular() {
-			files = append(files, filepath.Join(w.CRSDir, "rules", e.Name()))
+		path := filepath.Join(w.CRSDir, "rules", e.Name())
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() { // or a link to one
+			files = append(files, path)
 		}
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("there are no files in %s", filepath.Join(w.CRSDir, "rules"))
 	}
 	return files, nil
 }

@@ -173,6 +173,18 @@ func TestRuleSetOnDisk(t *testing.T) {
 	if it, _ := judge(t, engine(t, w), get("/?q=<script>"), ""); it == nil {
 		t.Error("the rule set on disk stops nothing")
 	}
+	if err := os.Rename(filepath.Join(dir, "rules"), filepath.Join(dir, "real")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "rules"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files { // a directory of links is as good
+		base := filepath.Base(name)
+		if err := os.Symlink(filepath.Join(dir, "real", base), filepath.Join(dir, "rules", base)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	own := `SecRule ARGS:q "@streq newer" "id:9999,phase:1,deny,status:403,msg:'newer'"` + "\n"
 	if err := os.WriteFile(filepath.Join(dir, "rules", "REQUEST-999-OWN.conf"), []byte(own), 0o644); err != nil {
 		t.Fatal(err)

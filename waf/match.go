@@ -110,7 +110,10 @@ func (t *Transaction) Rule(id int, redact blocklog.Redactor) blocklog.Rule {
 }
 
 func ruleOf(m types.MatchedRule, redact blocklog.Redactor) blocklog.Rule {
-	r := blocklog.Rule{ID: strconv.Itoa(m.Rule().ID()), Name: redact.Text(m.Message())}
+	r := blocklog.Rule{ID: strconv.Itoa(m.Rule().ID()), Name: m.Message()}
+	if !strings.Contains(m.Rule().Raw(), r.Name) { // something of the request has been put in it
+		r.Name = redact.Text(r.Name)
+	}
 	for _, tag := range m.Rule().Tags() {
 		if strings.HasPrefix(tag, "attack-") || tag == "edge-parser" {
 			r.Category = tag

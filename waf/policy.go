@@ -47,7 +47,7 @@ func newPolicy(w rules.WAF) (policy, error) {
 		}
 		_, _ = fmt.Fprintf(content, "%s %d\n%s", path, len(text), text) // a hash takes everything
 	}
-	if len(files) > 0 {
+	if w.CRSDir != "" {
 		p.files, p.include = os.DirFS(w.CRSDir), "Include rules/*.conf\n"
 	}
 	p.directives = base + p.setup() + p.exclusions()

@@ -89,7 +89,7 @@ func (t *Transaction) RequestHeaders() *Interruption {
 // RequestBody judges the whole request, whose body has size bytes, maybe none. It
 // comes after RequestHeaders, once. An error means that no verdict was reached.
 func (t *Transaction) RequestBody(body io.Reader, size int64) (*Interruption, error) {
-	if strings.Contains(strings.ToLower(t.kind), "ndjson") && size > 0 {
+	if isLines(t.kind) && size > 0 {
 		lines, err := io.ReadAll(body)
 		if err != nil {
 			return nil, err
@@ -106,6 +106,13 @@ func (t *Transaction) RequestBody(body io.Reader, size int64) (*Interruption, er
 	}
 	it, err := t.tx.ProcessRequestBody()
 	return t.interruption(it), err
+}
+
+// isLines says that a body of this type is JSON lines. Parameters do not count.
+func isLines(kind string) bool {
+	kind, _, _ = strings.Cut(kind, ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
+	return kind == "application/x-ndjson" || kind == "application/ndjson"
 }
 
 // joinLines makes one JSON array of JSON lines, which is a form the engine reads.

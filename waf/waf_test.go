@@ -147,6 +147,14 @@ func TestDisguisedJSON(t *testing.T) {
 	}
 }
 
+// A parameter of a content type does not change how the body is read.
+func TestDisguisedLines(t *testing.T) {
+	e := engine(t, paranoia1)
+	if it, _ := judge(t, e, post("application/x-www-form-urlencoded; version=ndjson"), "q=1'\nOR\n'1'='1"); it == nil {
+		t.Error("it passes")
+	}
+}
+
 // Every rule of the rule set that can be the reason for a refusal is known to
 // add points, whatever link of its chain adds them.
 func TestScoresAreKnown(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -35,6 +36,8 @@ type reloader struct {
 
 	current *loaded
 	seen    [sha256.Size]byte // content of everything the last load read, whether it succeeded or not
+	failed  bool              // that load
+	named   []string          // the files that the configuration last read names, whether it is used or not
 	asked   chan struct{}
 }
 
@@ -42,11 +45,13 @@ type reloader struct {
 // and deployments write in several steps.
 const quiet = 150 * time.Millisecond
 
-func newReloader(path string, shared *shared, first *loaded, edge *proxy.Server, board *board, logger *zap.Logger) *reloader {
+// newReloader returns a reloader for what first was loaded from. seen is the
+// content of the files before that, so that a change in the meantime is noticed.
+func newReloader(path string, shared *shared, first *loaded, seen [sha256.Size]byte, edge *proxy.Server, board *board, logger *zap.Logger) *reloader {
 	board.load(first, shared.engines.Sizes())
 	return &reloader{
 		path: path, shared: shared, certs: first.certs, edge: edge, board: board, logger: logger,
-		current: first, seen: fingerprint(first.config.Files(path), first.sets), asked: make(chan struct{}, 1),
+		current: first, seen: seen, asked: make(chan struct{}, 1),
 	}
 }
 
@@ -70,7 +75,7 @@ func (r *reloader) run(ctx context.Context) {
 		defer watch.Close() //nolint:errcheck // the process no longer cares
 		r.watchAll(watch)
 	}
-	var due <-chan time.Time
+	due := time.After(quiet) // for what happened between the first load and the watch
 	for {
 		select {
 		case <-ctx.Done():
@@ -95,7 +100,7 @@ func (r *reloader) run(ctx context.Context) {
 // replaces files, and of all symbolic links on the way to them, since a deployment
 // changes links.
 func (r *reloader) watchAll(w *fsnotify.Watcher) {
-	for _, file := range append(r.current.config.Files(r.path), crsFiles(r.current.sets)...) {
+	for _, file := range slices.Concat(r.current.config.Files(r.path), crsFiles(r.current.sets), r.named) {
 		dirs := []string{filepath.Dir(file)}
 		if real, err := filepath.EvalSymlinks(file); err == nil {
 			dirs = append(dirs, filepath.Dir(real))
@@ -118,13 +123,18 @@ func (r *reloader) watchAll(w *fsnotify.Watcher) {
 func (r *reloader) reload(asked bool) {
 	content := r.fingerprint()
 	if content == r.seen {
-		if asked {
-			r.logger.Info("nothing has changed", zap.Uint64("generation", r.current.snapshot.Generation()))
+		in := zap.Uint64("generation", r.current.snapshot.Generation())
+		switch {
+		case asked && r.failed:
+			r.logger.Warn("nothing has changed since the load that failed", in)
+		case asked:
+			r.logger.Info("nothing has changed", in)
 		}
 		return
 	}
 	r.seen = content
 	next, err := load(r.path, r.shared, r.current.snapshot.Generation()+1)
+	r.failed = err != nil
 	if r.fingerprint() != content { // somebody is writing: what was read may be half of this and half of that
 		if err == nil {
 			next.snapshot.Close()
@@ -149,13 +159,31 @@ func (r *reloader) reload(asked bool) {
 }
 
 // fingerprint is the content of everything a load would read now.
-func (r *reloader) fingerprint() [sha256.Size]byte {
-	c, err := config.Load(r.path)
-	var sets map[string]rules.Set
-	if err == nil {
-		sets, _ = loadRules(c) // for the names of files; faults come up again in load
+func (r *reloader) fingerprint() (sum [sha256.Size]byte) {
+	sum, r.named = fingerprint(r.path)
+	return sum
+}
+
+// fingerprint is the content and the mode of everything that a load of the
+// configuration at path would read now, and what files that is.
+func fingerprint(path string) (sum [sha256.Size]byte, files []string) {
+	c, _ := config.Load(path) // faults come up again in load; this is for the names of files
+	files = c.Files(path)
+	if c != nil {
+		sets, _ := loadRules(c)
+		files = append(files, crsFiles(sets)...)
 	}
-	return fingerprint(c.Files(r.path), sets)
+	h := sha256.New()
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		part := sha256.Sum256(text)
+		var mode os.FileMode
+		if info, err := os.Stat(file); err == nil {
+			mode = info.Mode()
+		}
+		_, _ = fmt.Fprintf(h, "%q %v %v %x\n", file, mode, err, part) // a hash takes everything
+	}
+	return [sha256.Size]byte(h.Sum(nil)), files
 }
 
 // changes says what is new in policy terms, app by app, and which changes need a
@@ -186,26 +214,10 @@ func changes(last, next *loaded) []zap.Field {
 	fields := []zap.Field{
 		zap.Strings("added", added), zap.Strings("removed", removed), zap.Strings("changed", changed), zap.Int("unchanged", unchanged),
 	}
-	if last.config.Process != next.config.Process {
-		fields = append(fields, zap.String("restart_needed", "listen or state have changed; they are fixed while the edge runs"))
+	if last.config.Process != next.config.Process || last.config.Log.Keep != next.config.Log.Keep {
+		fields = append(fields, zap.String("restart_needed", "listen, state or the limits of log have changed; they are fixed while the edge runs"))
 	}
 	return fields
-}
-
-// fingerprint is the content of files and of the rule sets on disk. A file that
-// cannot be read counts as such.
-func fingerprint(files []string, sets map[string]rules.Set) (sum [sha256.Size]byte) {
-	h := sha256.New()
-	for _, file := range append(files, crsFiles(sets)...) {
-		text, err := os.ReadFile(file)
-		h.Write([]byte(file))
-		if err != nil {
-			h.Write([]byte(err.Error()))
-		}
-		part := sha256.Sum256(text)
-		h.Write(part[:])
-	}
-	return [sha256.Size]byte(h.Sum(nil))
 }
 
 // crsFiles are the files of the rule sets on disk that sets use, in order.

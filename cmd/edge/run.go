@@ -56,6 +56,7 @@ when one of its files changes, and on SIGHUP; one that is wrong is not used.`,
 func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr net.Addr)) (err error) {
 	// What the operator wrote.
 	shared := &shared{}
+	seen, _ := fingerprint(path)
 	l, err := load(path, shared, 1)
 	if err != nil {
 		return err
@@ -78,7 +79,7 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 	control := newControl(board, shared, records, spool)
 	edge := proxy.New(l.snapshot, limits, spool, records, control.Observe, logger)
 	server := listen.New(edge, l.certs.Config(), logger)
-	reload := newReloader(path, shared, l, edge, board, logger)
+	reload := newReloader(path, shared, l, seen, edge, board, logger)
 
 	public, private, err := sockets(l.config.Listen)
 	if err != nil {
