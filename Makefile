@@ -1,6 +1,7 @@
 # `make run` starts a working edge, `make test` proves it. Both need Go alone;
 # what the tests need beside it is installed by `make test` where it is missing.
 
+SHELL   := /bin/bash
 LINT    := golangci-lint
 VERSION := v2.12.2
 FUZZTIME ?= 30s
@@ -30,10 +31,11 @@ test-long: need ## the long proofs: all tests with their long rounds, and every 
 	$(MAKE) fuzz
 
 crs: ## the regression suite of the Core Rule Set, through a whole edge
-	go test -count=1 -run '^TestCRS$$' -v ./cmd/edge | grep -v '^=== '
+	@set -o pipefail; go test -count=1 -run '^TestCRS$$' -v ./cmd/edge | grep -vE '^(=== |--- PASS|PASS|ok )'
 
-bench: ## all benchmarks, each beside its baseline
-	go test -run '^$$' -bench . -benchmem ./...
+bench: ## all benchmarks, each beside its baseline; last the whole edge against stock Coraza and none
+	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v edge/proxy)
+	@set -o pipefail; go test -run '^$$' -bench . ./proxy | grep -vE '^(PASS|ok )'
 
 fuzz: need ## every fuzz target for FUZZTIME (30s)
 	@set -e; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \

@@ -24,6 +24,9 @@ type Upstream struct {
 	ConnectTimeout strictyaml.Duration `yaml:"connect_timeout"`
 	// AnswerTimeout is from the end of a request to the head of its answer. Default 60s.
 	AnswerTimeout strictyaml.Duration `yaml:"answer_timeout"`
+	// IdleTimeout is how long an application may pause within an answer, but for
+	// event streams and WebSockets. Default 5m.
+	IdleTimeout strictyaml.Duration `yaml:"idle_timeout"`
 }
 
 // UpstreamTLS says whom to believe to be the application.
@@ -84,6 +87,7 @@ func (u *Upstream) complete(resolve func(*string)) {
 	resolve(&u.TLS.CA)
 	u.Protocol = cmp.Or(u.Protocol, HTTP1)
 	u.ConnectTimeout = cmp.Or(u.ConnectTimeout, strictyaml.Duration(5*time.Second))
+	u.IdleTimeout = cmp.Or(u.IdleTimeout, strictyaml.Duration(5*time.Minute))
 	u.AnswerTimeout = cmp.Or(u.AnswerTimeout, strictyaml.Duration(time.Minute))
 }
 

@@ -141,7 +141,7 @@ func (x *exchange) verdict(reason blocklog.Reason, ask func() (*waf.Interruption
 	var broken brokenAnswer
 	if errors.As(err, &broken) {
 		x.blame(err)
-		return brokenOff(http.StatusBadGateway)
+		return x.brokenOff(http.StatusBadGateway)
 	}
 	if err != nil {
 		x.blame(err)

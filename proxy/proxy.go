@@ -117,6 +117,7 @@ type exchange struct {
 	refused   bool
 	status    int // what the client was or will be told; 0: nothing yet
 	fault     blocklog.Fault
+	pause     *idling   // the body of the answer
 	forwarded time.Time // when the application was asked
 	took      blocklog.Timings
 }
@@ -300,11 +301,15 @@ func (s *Server) finish(x *exchange) {
 }
 
 // brokenOff says that an application began to answer and did not finish.
-func brokenOff(status int) blocklog.Decision {
-	return blocklog.Decision{
+func (x *exchange) brokenOff(status int) blocklog.Decision {
+	d := blocklog.Decision{
 		Action: blocklog.Fail, Stage: blocklog.StageUpstream, Reason: blocklog.ReasonUpstream, Status: status,
 		Detail: "the answer broke off",
 	}
+	if x.pause != nil && x.pause.fired.Load() {
+		d.Reason, d.Detail = blocklog.ReasonUpstreamSlow, fmt.Sprintf("the application paused for %s within its answer (idle_timeout)", x.app.idle)
+	}
+	return d
 }
 
 // recovered deals with a panic: a broken-off answer, which the reverse proxy
@@ -316,7 +321,7 @@ func (s *Server) recovered(x *exchange, p any) {
 	case p == http.ErrAbortHandler && x.r.Context().Err() != nil: //nolint:errorlint // net/http compares it so, too
 		return // the client left an answer it had begun to get, as streams end
 	case p == http.ErrAbortHandler: //nolint:errorlint // net/http compares it so, too
-		d = brokenOff(x.status)
+		d = x.brokenOff(x.status)
 	default:
 		x.blame(fmt.Errorf("%v", p))
 		x.fault.Stack = string(debug.Stack())

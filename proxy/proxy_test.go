@@ -189,6 +189,47 @@ func TestAnswerBreaksOff(t *testing.T) {
 	}
 }
 
+// An application that stops in the middle of an answer is given up, and the event
+// names the timeout; one that stops in an event stream is waited for.
+func TestPauseWithinAnAnswer(t *testing.T) {
+	release := make(chan struct{})
+	e := start(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/stream" {
+			w.Header().Set("Content-Type", "text/event-stream")
+		}
+		_, _ = io.WriteString(w, "data: 1\n\n")
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-r.Context().Done():
+		case <-release:
+		}
+	}, rules.Block)
+	e.current.Load().exact["hr.test"].idle = 50 * time.Millisecond
+	res := e.do("GET", "/", nil)
+	if _, err := io.ReadAll(res.Body); err == nil {
+		t.Error("the answer looks whole")
+	}
+	events := e.events(res.Header.Get("X-Request-Id"))
+	if len(events) != 1 || events[0].Edge.Reason != blocklog.ReasonUpstreamSlow || !strings.Contains(events[0].Edge.Detail, "idle_timeout") {
+		t.Errorf("events %+v", events)
+	}
+	inspected := start(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, "<p>")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}, rules.Block, func(s *rules.Set) { s.WAF.Responses.Inspect = []string{"text/html"} })
+	inspected.current.Load().exact["hr.test"].idle = 50 * time.Millisecond
+	if res := inspected.do("GET", "/", nil); res.StatusCode != http.StatusBadGateway {
+		t.Errorf("an answer that is held: status %d", res.StatusCode)
+	}
+	stream := e.do("GET", "/stream", nil)
+	time.AfterFunc(200*time.Millisecond, func() { close(release) })
+	if body, err := io.ReadAll(stream.Body); string(body) != "data: 1\n\n" || err != nil {
+		t.Errorf("the stream: %q, %v", body, err)
+	}
+}
+
 // What the application is told about the client is what the edge knows.
 func TestForwardedHeaders(t *testing.T) {
 	var got http.Header

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"edge/blocklog"
 	"edge/config"
@@ -36,7 +37,8 @@ type app struct {
 	waf      *waf.Engine // nil when the mode is off
 	maxBody  strictyaml.Size
 
-	readsAnswers bool // bodies of answers are held and inspected
+	idle         time.Duration // how long the application may pause within an answer
+	readsAnswers bool          // bodies of answers are held and inspected
 }
 
 // Compile builds the snapshot of a configuration and the rules of its apps, by
@@ -70,6 +72,7 @@ func (s *Snapshot) add(c config.App, set rules.Set, engines *waf.Engines, pools 
 	a := &app{
 		name: c.Name, upstream: upstream, tenant: c.Tenant,
 		limits: set.RateLimits, mode: set.WAF.Mode, maxBody: c.MaxBody,
+		idle:         time.Duration(c.Upstream.IdleTimeout),
 		readsAnswers: set.WAF.Mode == rules.Block && len(set.WAF.Responses.Inspect) > 0,
 	}
 	if a.mode != rules.Off {

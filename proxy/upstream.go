@@ -3,10 +3,12 @@ package proxy
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"edge/blocklog"
@@ -70,6 +72,10 @@ func (r refusal) Error() string { return string(r.Reason) }
 // answered looks at the head of an answer before the client gets it.
 func (s *Server) answered(x *exchange, res *http.Response) error {
 	x.spent(blocklog.StageUpstream, x.forwarded)
+	if kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); res.StatusCode != http.StatusSwitchingProtocols && kind != "text/event-stream" {
+		x.pause = &idling{ReadCloser: res.Body, limit: x.app.idle}
+		res.Body = x.pause
+	}
 	switch d := x.judgeResponse(res); d.Action {
 	case blocklog.Pass:
 	case blocklog.Detect:
@@ -84,6 +90,25 @@ func (s *Server) answered(x *exchange, res *http.Response) error {
 	x.leaveBody(res.Header)
 	x.status = res.StatusCode
 	return nil
+}
+
+// idling is an answer's body in which the application must not pause for longer
+// than limit: then it is closed, and so breaks off.
+type idling struct {
+	io.ReadCloser
+	limit time.Duration
+	fired atomic.Bool
+}
+
+func (b *idling) Read(p []byte) (int, error) {
+	if b.limit > 0 {
+		timer := time.AfterFunc(b.limit, func() {
+			b.fired.Store(true)
+			_ = b.Close() // which ends the read
+		})
+		defer timer.Stop()
+	}
+	return b.ReadCloser.Read(p)
 }
 
 // failed answers for an application that did not.
