@@ -147,16 +147,21 @@ func TestDetectIsInert(t *testing.T) {
 // arrives while the next has not been sent.
 func TestLiveInEveryMode(t *testing.T) {
 	app := demo.Apps()[1].Handler
+	handshakes := map[rules.Mode]string{}
 	for _, mode := range []rules.Mode{rules.Block, rules.Detect, rules.Off} {
 		t.Run(string(mode), func(t *testing.T) {
 			e := start(t, app.ServeHTTP, mode)
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			dial := &websocket.DialOptions{Host: "hr.test"}
-			c, _, err := websocket.Dial(ctx, strings.Replace(e.url, "http", "ws", 1)+"/live", dial)
+			c, res, err := websocket.Dial(ctx, strings.Replace(e.url, "http", "ws", 1)+"/live", dial)
 			if err != nil {
 				t.Fatal(err)
 			}
+			for _, name := range []string{"X-Request-Id", "Date", "Sec-Websocket-Accept"} {
+				res.Header.Del(name) // never the same twice
+			}
+			handshakes[mode] = fmt.Sprint(res.Status, res.Header)
 			for _, text := range []string{"<script>", "' OR '1'='1", "third"} {
 				if err := c.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
 					t.Fatal(err)
@@ -167,7 +172,7 @@ func TestLiveInEveryMode(t *testing.T) {
 			}
 			c.CloseNow()
 
-			res := e.do("GET", "/stream", nil)
+			res = e.do("GET", "/stream", nil)
 			lines := bufio.NewScanner(res.Body)
 			var got []string
 			for begun := time.Now(); len(got) < 2 && lines.Scan(); {
@@ -183,6 +188,9 @@ func TestLiveInEveryMode(t *testing.T) {
 			}
 			res.Body.Close()
 		})
+	}
+	if handshakes[rules.Detect] != handshakes[rules.Off] {
+		t.Errorf("the handshake is %s, and in detect mode %s", handshakes[rules.Off], handshakes[rules.Detect])
 	}
 }
 

@@ -114,7 +114,7 @@ func (e *Engine) Release() {
 	}
 }
 
-// compile builds the engine of p. Coraza panics on some rule sets it cannot
+// compile builds the engine of p and tries it out. Coraza panics on some rule sets it cannot
 // take; that must not end a process that has a working policy.
 func compile(p policy) (e *Engine, err error) {
 	defer func() {
@@ -128,6 +128,12 @@ func compile(p policy) (e *Engine, err error) {
 	e.waf, err = coraza.NewWAF(experimental.WAFConfigWithRuleObserver(cfg, e.learn))
 	if err != nil {
 		return nil, fmt.Errorf("compile rules: %w", err)
+	}
+	if len(p.Exclusions) > 0 { // which may be from one of the rules that are tested
+		return e, nil
+	}
+	if err := e.selfTest(); err != nil {
+		return nil, err
 	}
 	return e, nil
 }
