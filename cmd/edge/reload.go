@@ -84,22 +84,25 @@ func (r *reloader) run(ctx context.Context) {
 			if due == nil {
 				due = time.After(quiet)
 			}
-		case err := <-watch.Errors:
-			r.logger.Warn("watching files", zap.Error(err))
+		case lost := <-watch.Errors:
+			r.logger.Warn("watching files", zap.Error(lost))
 		case <-r.asked:
 			r.reload(true)
+			due = time.After(0)
 		case <-due:
 			due = nil
 			r.reload(false)
-			r.watchAll(watch)
+			if err == nil && r.watchAll(watch) { // what happened before it was watched
+				due = time.After(quiet)
+			}
 		}
 	}
 }
 
 // watchAll watches the directories of all files that matter, since an editor
 // replaces files, and of all symbolic links on the way to them, since a deployment
-// changes links.
-func (r *reloader) watchAll(w *fsnotify.Watcher) {
+// changes links. It reports whether any of them was not watched before.
+func (r *reloader) watchAll(w *fsnotify.Watcher) (added bool) {
 	for _, file := range slices.Concat(r.current.config.Files(r.path), crsFiles(r.current.sets), r.named) {
 		dirs := []string{filepath.Dir(file)}
 		if real, err := filepath.EvalSymlinks(file); err == nil {
@@ -112,10 +115,11 @@ func (r *reloader) watchAll(w *fsnotify.Watcher) {
 		}
 		for _, dir := range dirs {
 			if !slices.Contains(w.WatchList(), dir) {
-				_ = w.Add(dir) // a directory that is gone is a fault the load will name
+				added = w.Add(dir) == nil || added // a directory that is gone is a fault the load will name
 			}
 		}
 	}
+	return added
 }
 
 // reload loads and, if all is well, swaps. It says what came of it; where the
