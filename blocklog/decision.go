@@ -45,6 +45,7 @@ type Reason string
 const (
 	ReasonBadTarget      Reason = "bad_target"
 	ReasonBadHost        Reason = "bad_host"
+	ReasonBadConnection  Reason = "bad_connection"
 	ReasonUnknownHost    Reason = "unknown_host"
 	ReasonOtherHost      Reason = "other_host"
 	ReasonRateLimited    Reason = "rate_limited"

@@ -178,6 +178,8 @@ func (s *Server) checkForm(x *exchange) (pass blocklog.Decision) {
 		return refuse(blocklog.ReasonBadTarget, "CONNECT asks for a tunnel, and the edge digs none")
 	case strings.Contains(x.r.RequestURI, "#"):
 		return refuse(blocklog.ReasonBadTarget, "the request target has a fragment, which is for clients to keep")
+	case nominates(x.r.Header) != "":
+		return refuse(blocklog.ReasonBadConnection, fmt.Sprintf("Connection names %q, which is not for one hop", nominates(x.r.Header)))
 	case x.host == "":
 		return refuse(blocklog.ReasonBadHost, fmt.Sprintf("%q is no host", x.r.Host))
 	}

@@ -236,7 +236,7 @@ func TestForwardedHeaders(t *testing.T) {
 	e := start(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Clone() }, rules.Off) // the WAF stops some of these by itself
 	req, _ := http.NewRequest("GET", e.url+"/", nil)
 	req.Host = "acme.hr.test"
-	for _, name := range append([]string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "X-Request-Id", "Connection", "X_Real_Ip", "X_Forwarded_For", "X-Forwarded_For"}, spoofable...) {
+	for _, name := range append([]string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "X-Request-Id", "X_Real_Ip", "X_Forwarded_For", "X-Forwarded_For"}, spoofable...) {
 		req.Header.Set(name, "evil")
 	}
 	res, err := http.DefaultClient.Do(req)
@@ -342,6 +342,27 @@ func TestUpgrades(t *testing.T) {
 		res.Body.Close()
 		if (got.Get("Upgrade") != "") != passes || got.Get("Http2-Settings") != "" {
 			t.Errorf("%s: %v", upgrade, got)
+		}
+	}
+}
+
+// A Connection header takes nothing away from the application.
+func TestNominations(t *testing.T) {
+	e := start(t, ok, rules.Off)
+	for line, want := range map[string]int{
+		"keep-alive": 200, "Close": 200, "TE, close": 200, "Upgrade": 200, "": 200,
+		"close, X-Forwarded-For": 400, "Cookie": 400, "authorization,close": 400, "content-type": 400,
+	} {
+		req, _ := http.NewRequest("GET", e.url+"/", nil)
+		req.Host = "hr.test"
+		req.Header["Connection"] = []string{line}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("%q: status %d, want %d", line, res.StatusCode, want)
 		}
 	}
 }

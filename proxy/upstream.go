@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,24 @@ var spoofable = []string{
 	"X-Forwarded-User", "Remote-User", "X-Remote-User",
 	"Http2-Settings",
 	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
+}
+
+// hops are what a Connection header may name (RFC 9110 §7.6.1): options, and fields
+// that are for one hop only.
+var hops = []string{"close", "keep-alive", "upgrade", "te", "trailer", "http2-settings", "proxy-connection", "transfer-encoding"}
+
+// nominates returns the first field that a Connection header names though it is
+// meant for the application, or "". What is named there is taken out on the way,
+// and clients must not choose what the application does not get to see.
+func nominates(h http.Header) string {
+	for _, line := range h.Values("Connection") {
+		for name := range strings.SplitSeq(line, ",") {
+			if name = strings.ToLower(strings.TrimSpace(name)); name != "" && !slices.Contains(hops, name) {
+				return name
+			}
+		}
+	}
+	return ""
 }
 
 // reverseProxy carries x to its application and back.
