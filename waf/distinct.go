@@ -39,6 +39,7 @@ func (distinct) Evaluate(_ plugintypes.RuleMetadata, tx plugintypes.TransactionS
 	if v.RequestBodyProcessor().Get() == "URLENCODED" {
 		restoreForm(v.ArgsPost(), v.RequestBody().Get())
 	}
+	addAttributes(v.RequestXML())
 	for _, m := range []collection.Map{
 		v.ArgsGet(), v.ArgsPost(), v.ArgsPath(), v.RequestHeaders(), v.RequestCookies(), v.MultipartPartHeaders(),
 		v.ResponseHeaders(), v.ResponseArgs(),
@@ -74,6 +75,17 @@ func separate(m collection.Map) {
 
 // own copies a key to a place of its own, even an empty one.
 func own(key string) string { return strings.Clone(key + " ")[:len(key)] }
+
+// addAttributes adds the values of a document's attributes to its text, which is
+// all of it that the rule set's 4.25.0 looks at (GHSA-6jp8).
+func addAttributes(xml collection.Map) {
+	const attributes, text = "//@*", "/*"
+	values := xml.Get(attributes)
+	if len(values) == 0 || len(xml.Get(text)) > 1 { // none, or done
+		return
+	}
+	xml.Set(text, append(xml.Get(text), values...))
+}
 
 // restoreForm puts back the fields that are missing from a parsed form.
 func restoreForm(m collection.Map, body string) {

@@ -148,6 +148,21 @@ func TestDisguisedJSON(t *testing.T) {
 	}
 }
 
+// An attack in an attribute of an XML document is found as one in its text is.
+func TestXMLAttributes(t *testing.T) {
+	e := engine(t, paranoia1)
+	for body, refused := range map[string]bool{
+		`<a><b>&lt;script&gt;alert(1)&lt;/script&gt;</b></a>`: true,
+		`<a b="&lt;script&gt;alert(1)&lt;/script&gt;"/>`:      true,
+		`<a b="1' OR '1'='1"><c d="x"/></a>`:                  true,
+		`<a b="O'Brien" c="50 %">text</a>`:                    false,
+	} {
+		if it, matches := judge(t, e, post("application/xml"), body); (it != nil) != refused {
+			t.Errorf("%s: refused %v, %+v", body, it != nil, matches)
+		}
+	}
+}
+
 // A parameter of a content type does not change how the body is read.
 func TestDisguisedLines(t *testing.T) {
 	e := engine(t, paranoia1)
