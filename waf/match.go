@@ -26,11 +26,10 @@ type finding struct {
 	rank   int // 1 for the rule that interrupted by itself, else 0
 }
 
-// Matches returns what the rules found, the rule that refused by itself first, then
-// the gravest and of equals those
-// with a value to show, and how many more there were: every match of a rule that
-// scores, and of the rule that interrupted if it is not the one that only
-// compares scores. Bookkeeping is left out. Values pass through redact.
+// Matches returns what the rules found, and how many more findings there were:
+// every match of a rule that scores, and of the rule that refused by itself, which
+// comes first. Then come the gravest, and of equals those with a value to show.
+// Bookkeeping is left out. Values pass through redact.
 func (t *Transaction) Matches(redact blocklog.Redactor) (matches []blocklog.Match, omitted int) {
 	found := t.findings()
 	slices.SortStableFunc(found, func(a, b finding) int {

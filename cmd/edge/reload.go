@@ -103,7 +103,7 @@ func (r *reloader) run(ctx context.Context) {
 // replaces files, and of all symbolic links on the way to them, since a deployment
 // changes links. It reports whether any of them was not watched before.
 func (r *reloader) watchAll(w *fsnotify.Watcher) (added bool) {
-	for _, file := range slices.Concat(r.current.config.Files(r.path), crsFiles(r.current.sets), r.named) {
+	for _, file := range append(filesOf(r.path, r.current.config, r.current.sets), r.named...) {
 		dirs := []string{filepath.Dir(file)}
 		if real, err := filepath.EvalSymlinks(file); err == nil {
 			dirs = append(dirs, filepath.Dir(real))
@@ -172,11 +172,11 @@ func (r *reloader) fingerprint() (sum [sha256.Size]byte) {
 // configuration at path would read now, and what files that is.
 func fingerprint(path string) (sum [sha256.Size]byte, files []string) {
 	c, _ := config.Load(path) // faults come up again in load; this is for the names of files
-	files = c.Files(path)
+	var sets map[string]rules.Set
 	if c != nil {
-		sets, _ := loadRules(c)
-		files = append(files, crsFiles(sets)...)
+		sets, _ = loadRules(c)
 	}
+	files = filesOf(path, c, sets)
 	h := sha256.New()
 	for _, file := range files {
 		text, err := os.ReadFile(file)
@@ -222,6 +222,12 @@ func changes(last, next *loaded) []zap.Field {
 		fields = append(fields, zap.String("restart_needed", "listen, state or the limits of log have changed; they are fixed while the edge runs"))
 	}
 	return fields
+}
+
+// filesOf are all files that a load of the configuration at path reads, c and sets
+// being what it read.
+func filesOf(path string, c *config.Config, sets map[string]rules.Set) []string {
+	return append(c.Files(path), crsFiles(sets)...)
 }
 
 // crsFiles are the files of the rule sets on disk that sets use, in order.
