@@ -69,6 +69,7 @@ type (
 		Version    string `json:"version,omitempty"`
 		Cipher     string `json:"cipher,omitempty"`
 		ServerName string `json:"server_name,omitempty"`
+		JA4        string `json:"ja4,omitempty"` // fingerprint of the ClientHello
 	}
 	// Edge is what is ours.
 	Edge struct {
@@ -81,6 +82,7 @@ type (
 		Detail     string  `json:"detail,omitempty"`
 		Score      int     `json:"score,omitempty"`
 		Threshold  int     `json:"threshold,omitempty"`
+		Inspection string  `json:"inspection,omitempty"` // how much the WAF saw: full, partial, headers, none
 		Timings    Timings `json:"timings,omitempty"`
 		Rules      []int   `json:"rules,omitempty"` // all that matched, bookkeeping included
 		Matches    []Match `json:"matches,omitempty"`

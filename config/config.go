@@ -146,6 +146,8 @@ type App struct {
 	// MaxBody is the largest request body, in bytes or with a unit (512KiB,
 	// 1MiB). A larger one is answered with 413. Default 1MiB.
 	MaxBody strictyaml.Size `yaml:"max_body"`
+	// HTTP is what requests must look like.
+	HTTP HTTP `yaml:"http"`
 }
 
 // ClientIP says who is believed about where a request comes from.
@@ -213,6 +215,7 @@ func (c *Config) complete(dir string) {
 		a := &c.Apps[i]
 		a.MaxBody = cmp.Or(a.MaxBody, 1<<20)
 		a.Upstream.complete(resolve)
+		a.HTTP.complete()
 		for j := range a.Rules {
 			resolve(&a.Rules[j])
 		}
@@ -343,4 +346,5 @@ func (a *App) check(doc *strictyaml.Document, path string, names map[string]bool
 		doc.Faultf(path+".max_body", "max_body: a body of %s cannot be held; 1GiB is the most", a.MaxBody)
 	}
 	a.Upstream.check(doc, path+".upstream")
+	a.HTTP.check(doc, path+".http")
 }
