@@ -53,8 +53,19 @@ func (s *Server) readBody(x *exchange) (pass blocklog.Decision) {
 	return pass
 }
 
+// asRefusal says that err, of reading a body, is a refusal by those who read it
+// before us, and sets d to it.
+func asRefusal(err error, d *blocklog.Decision) bool {
+	var r interface{ Refusal() blocklog.Decision }
+	if !errors.As(err, &r) {
+		return false
+	}
+	*d = r.Refusal()
+	return true
+}
+
 // hold reads the whole body, within bodyTimeout and up to the app's limit.
-func (s *Server) hold(x *exchange) (pass blocklog.Decision) {
+func (s *Server) hold(x *exchange) (d blocklog.Decision) {
 	refuse := func(reason blocklog.Reason, status int, format string, args ...any) blocklog.Decision {
 		return blocklog.Decision{Action: blocklog.Deny, Reason: reason, Status: status, Detail: fmt.Sprintf(format, args...)}
 	}
@@ -77,12 +88,14 @@ func (s *Server) hold(x *exchange) (pass blocklog.Decision) {
 		return d
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return refuse(blocklog.ReasonBodyTimeout, http.StatusRequestTimeout, "the body was not complete after %s", bodyTimeout)
+	case asRefusal(err, &d):
+		return d
 	case err != nil:
 		return refuse(blocklog.ReasonBodyIncomplete, http.StatusBadRequest, "the body ended or broke after %d bytes", n)
 	}
 	_ = control.SetReadDeadline(time.Time{})
 	x.unread, x.body = false, body
-	return pass
+	return d
 }
 
 // leaveBody sees to it that an answer with the header h does not wait for a body

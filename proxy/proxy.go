@@ -151,6 +151,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.forward(x)
 }
 
+// Refuse answers a request that was refused before it was one. What r lacks could
+// not be read.
+func (s *Server) Refuse(w http.ResponseWriter, r *http.Request, d blocklog.Decision) {
+	x := s.begin(w, r)
+	defer s.finish(x)
+	s.refuse(x, d)
+}
+
+// Trusts reports whether addr is one of the proxies that are believed about where
+// requests come from.
+func (s *Server) Trusts(addr netip.Addr) bool {
+	snap := s.pin()
+	defer snap.Close()
+	return contains(snap.trusted, addr)
+}
+
 // begin pins the policy and finds out who is asking whom.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	s.underWay.Add(1)

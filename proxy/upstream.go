@@ -144,6 +144,7 @@ func (s *Server) failed(x *exchange, err error) {
 	switch {
 	case errors.As(err, &refused):
 		d = refused.Decision
+	case asRefusal(x.upload.broke(), &d):
 	case x.upload.broke() != nil:
 		d.Action, d.Stage, d.Reason, d.Status = blocklog.Deny, blocklog.StageBody, blocklog.ReasonBodyIncomplete, http.StatusBadRequest
 		d.Detail = "the body ended or broke before it was through"
