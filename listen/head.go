@@ -16,7 +16,7 @@ const (
 	maxHead     = 32 << 10 // bytes, request line and fields
 	maxTarget   = 8 << 10  // bytes of the request target
 	maxFields   = 100      // lines
-	maxMethod   = 20       // bytes; the longest in use has 17
+	maxMethod   = 32       // bytes; the longest in use has 17
 	maxChunkExt = 4 << 10  // bytes of chunk extensions in one body
 	maxTrailer  = 8 << 10  // bytes of the trailer section
 )
