@@ -43,6 +43,7 @@ type check struct {
 var checks = []check{
 	{blocklog.StageHTTP, (*Server).checkForm},
 	{blocklog.StageHost, (*Server).checkHost},
+	{blocklog.StageHTTP, (*Server).checkUpgrade},
 	{blocklog.StageLimit, (*Server).checkLimits},
 	{blocklog.StageBody, (*Server).readBody},
 	{blocklog.StageWAF, (*Server).inspect},
@@ -54,6 +55,7 @@ type Server struct {
 	current  atomic.Pointer[Snapshot]
 	limits   ratelimit.Store
 	spool    *Spool
+	sockets  sockets
 	log      *blocklog.Log
 	observe  Observer
 	logger   *zap.Logger
@@ -102,6 +104,8 @@ type exchange struct {
 	tenant  string
 	path    string   // decoded and cleaned, what rules match
 	framing []string // the Transfer-Encoding the client used
+	upgrade bool     // a WebSocket is asked for
+	socket  func()   // gives back the place of a WebSocket; nil where there is none
 
 	body   *held            // held for inspection, in block mode
 	unread bool             // the client may have more of a body to send than was held
@@ -172,6 +176,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	s.underWay.Add(1)
 	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.pin(), framing: r.TransferEncoding}
 	x.unread = r.Body != nil && r.Body != http.NoBody
+	x.upgrade = upgrades(r)
 	x.host, x.path = canonicalHost(r.Host), path.Clean("/"+r.URL.Path)
 	var viaProxy bool
 	x.client, viaProxy = client(r, x.snap.trusted)
@@ -286,6 +291,7 @@ func (s *Server) refuse(x *exchange, d blocklog.Decision) {
 	x.end(d)
 	x.status = d.Status
 	x.leaveBody(x.w.Header())
+	x.leaveUpgrade(x.w.Header())
 	respond(x.w, x.r, x.id, d)
 }
 
@@ -305,6 +311,9 @@ func (s *Server) finish(x *exchange) {
 	}
 	x.endInspection()
 	x.body.close()
+	if x.socket != nil {
+		x.socket()
+	}
 	e := x.event()
 	for _, d := range x.decisions {
 		if e.Apply(d); d.Reason != blocklog.ReasonClientGone {

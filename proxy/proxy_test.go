@@ -67,6 +67,7 @@ func start(t testing.TB, upstream http.HandlerFunc, mode rules.Mode, change ...f
 	}
 	c := &config.Config{Apps: []config.App{{
 		Name: "hr", Hosts: []string{"hr.test", "*.hr.test"}, Upstream: u, MaxBody: maxBody,
+		HTTP: config.HTTP{WebSocket: config.WebSocket{Enabled: true, Idle: strictyaml.Duration(time.Minute), Lifetime: strictyaml.Duration(time.Hour), PerClient: 2}},
 	}}}
 	snap, err := Compile(c, map[string]rules.Set{"hr": set}, &engines, &Pools{}, 7)
 	if err != nil {
@@ -325,24 +326,91 @@ func TestQueryIsForwardedAsItIs(t *testing.T) {
 	}
 }
 
-// Only a WebSocket may take over a connection.
+// Only a WebSocket may take over a connection: other upgrades do not get through,
+// and what asks for a WebSocket in another way than RFC 6455 says is refused.
 func TestUpgrades(t *testing.T) {
 	var got http.Header
 	e := start(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Clone() }, rules.Off)
-	for upgrade, passes := range map[string]bool{"websocket": true, "WebSocket": true, "h2c": false, "websocket, h2c": false, "x": false} {
+	good := http.Header{
+		"Connection": {"keep-alive, Upgrade"}, "Upgrade": {"websocket"},
+		"Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}, "Sec-Websocket-Version": {"13"},
+	}
+	for _, test := range []struct {
+		name, header, value string
+		status              int
+	}{
+		{"good", "", "", 200},
+		{"capitals", "Upgrade", "WebSocket", 200},
+		{"own_page", "Origin", "https://acme.hr.test", 200},
+		{"h2c", "Upgrade", "h2c", 200},
+		{"unknown", "Upgrade", "x", 200},
+		{"two", "Upgrade", "websocket, h2c", 400},
+		{"not_nominated", "Connection", "keep-alive", 400},
+		{"old_version", "Sec-Websocket-Version", "8", 400},
+		{"no_key", "Sec-Websocket-Key", "", 400},
+		{"short_key", "Sec-Websocket-Key", "dGhlIHNhbXBsZQ==", 400},
+		{"other_page", "Origin", "https://evil.test", 403},
+		{"null_page", "Origin", "null", 403},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			req, _ := http.NewRequest("GET", e.url, nil)
+			req.Host, req.Header, got = "hr.test", good.Clone(), nil
+			if test.header != "" {
+				req.Header.Set(test.header, test.value)
+			}
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			if res.StatusCode != test.status || (got != nil) != (test.status == 200) {
+				t.Errorf("status %d, the application got %v", res.StatusCode, got)
+			}
+			if socket := strings.EqualFold(req.Header.Get("Upgrade"), "websocket"); got != nil && (got.Get("Upgrade") != "") != socket {
+				t.Errorf("the application got %v", got)
+			}
+			if closed := res.Close; strings.Contains(strings.ToLower(req.Header.Get("Upgrade")), "websocket") && !closed {
+				t.Error("the connection stays open after a WebSocket was not given")
+			}
+		})
+	}
+}
+
+// An application switches protocols when it was asked to, with the right answer, or
+// the client does not hear of it.
+func TestSwitching(t *testing.T) {
+	accept := ""
+	e := start(t, func(w http.ResponseWriter, _ *http.Request) {
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		_, _ = fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: %s\r\n\r\nsecret", accept)
+	}, rules.Off)
+	ask := func(header http.Header) *http.Response {
 		req, _ := http.NewRequest("GET", e.url, nil)
-		req.Host = "hr.test"
-		req.Header.Set("Connection", "Upgrade, HTTP2-Settings")
-		req.Header.Set("Upgrade", upgrade)
-		req.Header.Set("HTTP2-Settings", "AAMAAABkAAQAAP__")
-		res, err := http.DefaultClient.Do(req)
+		req.Host, req.Header = "hr.test", header
+		res, err := http.DefaultTransport.RoundTrip(req)
 		if err != nil {
 			t.Fatal(err)
 		}
-		res.Body.Close()
-		if (got.Get("Upgrade") != "") != passes || got.Get("Http2-Settings") != "" {
-			t.Errorf("%s: %v", upgrade, got)
-		}
+		t.Cleanup(func() { res.Body.Close() })
+		return res
+	}
+	handshake := http.Header{
+		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}, "Sec-Websocket-Version": {"13"},
+	}
+	if res := ask(handshake); res.StatusCode != 502 {
+		t.Errorf("wrong answer to the key: status %d", res.StatusCode)
+	}
+	accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+	if res := ask(http.Header{}); res.StatusCode != 502 {
+		t.Errorf("nobody asked: status %d", res.StatusCode)
+	}
+	if res := ask(handshake); res.StatusCode != 101 {
+		t.Errorf("status %d", res.StatusCode)
 	}
 }
 

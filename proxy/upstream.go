@@ -60,7 +60,7 @@ func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
 					delete(pr.Out.Header, name)
 				}
 			}
-			if !strings.EqualFold(pr.Out.Header.Get("Upgrade"), "websocket") {
+			if x.socket == nil {
 				pr.Out.Header.Del("Connection")
 				pr.Out.Header.Del("Upgrade")
 			}
@@ -102,11 +102,14 @@ func (s *Server) answered(x *exchange, res *http.Response) error {
 	default:
 		return refusal{d}
 	}
+	res.Header.Set("X-Request-Id", x.id)
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.closeTransaction() // a socket may live for days; its inspection ends here
+		x.status = res.StatusCode
+		return x.switched(res)
 	}
-	res.Header.Set("X-Request-Id", x.id)
 	x.leaveBody(res.Header)
+	x.leaveUpgrade(res.Header)
 	x.status = res.StatusCode
 	return nil
 }
