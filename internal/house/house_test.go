@@ -30,6 +30,7 @@ var owners = map[string]string{
 	"github.com/corazawaf/coraza-coreruleset/v4": "waf",
 	"github.com/goccy/go-yaml":                   "internal/strictyaml",
 	"golang.org/x/time":                          "ratelimit",
+	"github.com/go-json-experiment/json":         "form",
 	"github.com/spf13/cobra":                     "cmd/edge",
 	"github.com/coder/websocket":                 "internal/demo",
 	"gopkg.in/natefinch/lumberjack.v2":           "blocklog",
