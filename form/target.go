@@ -2,6 +2,7 @@ package form
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -20,6 +21,13 @@ type Target struct {
 	Raw   string // what is inspected and forwarded: as received, with runs of "/" in the path merged
 	Path  string // the path decoded, which is what rules match
 	Query string // what follows the "?", as received
+}
+
+// URL returns a URL whose request target is Raw, byte for byte, for a scheme and a
+// host to be put in.
+func (t Target) URL() *url.URL {
+	path, _, query := strings.Cut(t.Raw, "?")
+	return &url.URL{Opaque: path, RawQuery: t.Query, ForceQuery: query}
 }
 
 // ParseTarget reads a request target as it was received. What could not be

@@ -28,6 +28,7 @@ import (
 
 	"edge/blocklog"
 	"edge/config"
+	"edge/form"
 	"edge/internal/strictyaml"
 	"edge/ratelimit"
 	"edge/rules"
@@ -615,7 +616,7 @@ func TestTenant(t *testing.T) {
 		known.From = c.from
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("X-Tenant", c.header)
-		x := &exchange{app: &app{tenant: known}, r: r, path: c.path}
+		x := &exchange{app: &app{tenant: known}, r: r, target: form.Target{Path: c.path}}
 		if got := x.findTenant(c.subdomain, c.viaProxy); got != c.want {
 			t.Errorf("%+v: %q", c, got)
 		}

@@ -50,7 +50,7 @@ func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Transport: x.app.upstream,
 		Rewrite: func(pr *httputil.ProxyRequest) {
-			pr.Out.URL.RawQuery = x.r.URL.RawQuery // what was inspected, and not what the proxy would make of it
+			pr.Out.URL = x.target.URL() // what was inspected, and not what net/url would make of it
 			pr.Out.Host = x.r.Host
 			for _, name := range spoofable {
 				pr.Out.Header.Del(name)
@@ -87,6 +87,9 @@ const statusClientGone = 499
 type refusal struct{ blocklog.Decision }
 
 func (r refusal) Error() string { return string(r.Reason) }
+
+// Refusal returns the decision.
+func (r refusal) Refusal() blocklog.Decision { return r.Decision }
 
 // answered looks at the head of an answer before the client gets it.
 func (s *Server) answered(x *exchange, res *http.Response) error {
@@ -147,10 +150,10 @@ func (s *Server) failed(x *exchange, err error) {
 	switch {
 	case errors.As(err, &refused):
 		d = refused.Decision
-	case asRefusal(x.upload.broke(), &d):
+	case asRefusal(err, &d): // the body, on its way through
 	case x.upload.broke() != nil:
-		d.Action, d.Stage, d.Reason, d.Status = blocklog.Deny, blocklog.StageBody, blocklog.ReasonBodyIncomplete, http.StatusBadRequest
-		d.Detail = "the body ended or broke before it was through"
+		d = x.brokenBody(x.upload.broke(), x.upload.got)
+		d.Stage = blocklog.StageBody
 	case errors.Is(err, context.Canceled) && x.r.Context().Err() != nil:
 		d.Reason, d.Detail = blocklog.ReasonClientGone, "the client left before the application answered"
 		d.Status = statusClientGone
