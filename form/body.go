@@ -57,7 +57,11 @@ func (l Limits) complete() Limits {
 // is in order.
 func Body(t Type, r io.Reader, limits Limits) error {
 	src := &source{Reader: r}
-	f := body(t, bufio.NewReaderSize(src, bufferSize), limits.complete())
+	size := bufferSize
+	if t.Kind == Multipart {
+		size = 2 * maxPartHeader // its lines are read in one piece
+	}
+	f := body(t, bufio.NewReaderSize(src, size), limits.complete())
 	if src.err != nil {
 		return src.err
 	}
@@ -67,7 +71,7 @@ func Body(t Type, r io.Reader, limits Limits) error {
 	return nil
 }
 
-const bufferSize = 16 << 10
+const bufferSize = 4 << 10
 
 // source remembers what went wrong in reading, so that it is not taken for a
 // fault of the body.

@@ -191,7 +191,7 @@ func (r *repeated) Read(p []byte) (int, error) {
 }
 
 func TestBodiesInLittleMemory(t *testing.T) {
-	const size = 64 << 20
+	const size = 16 << 20
 	part := "--b\r\nContent-Disposition: form-data; name=a\r\n\r\n"
 	for name, c := range map[string]struct {
 		kind string

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"strconv"
 	"unicode"
 	"unicode/utf8"
 
@@ -84,6 +85,7 @@ type jsonReader struct {
 	short  shorten
 	limits Limits
 	values int
+	name   []byte // of the value at hand, or its number
 	stack  []container
 	seen   map[path]struct{}
 }
@@ -91,7 +93,7 @@ type jsonReader struct {
 func newJSON(l Limits) *jsonReader {
 	// A character of a name takes six bytes at most, as an escape: no name that is
 	// short enough is shortened.
-	return &jsonReader{limits: l, short: newShorten(6 * (l.Name + 2)), seen: map[path]struct{}{}, dec: new(jsontext.Decoder)}
+	return &jsonReader{limits: l, short: newShorten(6*(l.Name+2) + plainRun), seen: map[path]struct{}{}, dec: new(jsontext.Decoder)}
 }
 
 func (j *jsonReader) read(r io.Reader) *Fault {
@@ -170,18 +172,19 @@ func (j *jsonReader) next() (path, *Fault) {
 			}
 			j.stack = j.stack[:len(j.stack)-1]
 		case top.object:
-			return j.name(top.at)
+			return j.member(top.at)
 		default:
-			at := top.at.child(itoa(top.n))
+			j.name = strconv.AppendInt(j.name[:0], int64(top.n), 10)
+			at := top.at.child(j.name)
 			top.n++
-			return at, j.once(at, "")
+			return at, j.once(at)
 		}
 	}
 	return 0, nil
 }
 
-// name reads the name of a member, and returns its path.
-func (j *jsonReader) name(parent path) (path, *Fault) {
+// member reads the name of a member, and returns its path.
+func (j *jsonReader) member(parent path) (path, *Fault) {
 	if f := j.count(); f != nil {
 		return 0, f
 	}
@@ -189,20 +192,20 @@ func (j *jsonReader) name(parent path) (path, *Fault) {
 	if err != nil {
 		return 0, j.broken(err)
 	}
-	name, err := jsontext.AppendUnquote(nil, raw)
-	if err != nil {
+	if j.name, err = jsontext.AppendUnquote(j.name[:0], raw); err != nil {
 		return 0, badBody("a name in the JSON is no string")
 	}
-	if len(name) > j.limits.Name {
+	if len(j.name) > j.limits.Name {
 		return 0, badBody("a name in the JSON is longer than %d bytes", j.limits.Name)
 	}
-	at := parent.child(string(name))
-	return at, j.once(at, string(name))
+	at := parent.child(j.name)
+	return at, j.once(at)
 }
 
-func (j *jsonReader) once(at path, name string) *Fault {
+// once refuses the path of a value that was there.
+func (j *jsonReader) once(at path) *Fault {
 	if _, twice := j.seen[at]; twice {
-		return badBody("the JSON has two members %s (%s)", quoted(name), quoted(string(j.dec.StackPointer())))
+		return badBody("the JSON has two members %s (%s)", quoted(string(j.name)), quoted(string(j.dec.StackPointer())))
 	}
 	j.seen[at] = struct{}{}
 	return nil
@@ -234,12 +237,12 @@ func (j *jsonReader) broken(err error) *Fault {
 }
 
 // child extends a path by a name, case folded.
-func (p path) child(name string) path {
+func (p path) child(name []byte) path {
 	p = (p ^ '.') * 1099511628211
 	for i := 0; i < len(name); {
 		r, n := rune(name[i]), 1
 		if r >= utf8.RuneSelf {
-			r, n = utf8.DecodeRuneInString(name[i:])
+			r, n = utf8.DecodeRune(name[i:])
 		}
 		for r = fold(r); ; r >>= 8 {
 			p = (p ^ path(r&0xff)) * 1099511628211

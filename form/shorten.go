@@ -9,6 +9,7 @@ import (
 const (
 	keepBlank  = 16      // of blanks in a row
 	maxLiteral = 1 << 10 // a number longer than that is refused
+	plainRun   = 64      // of a string, at once
 )
 
 // shorten passes JSON on without the insides of long strings and long runs of
@@ -78,7 +79,10 @@ func (s *shorten) unit(b []byte) int {
 	if !s.string {
 		return s.outside(b[0])
 	}
-	n, valid := stringUnit(b)
+	n, valid := plainText(b), true
+	if n == 0 {
+		n, valid = stringUnit(b)
+	}
 	if n == 0 {
 		return 0
 	}
@@ -112,16 +116,23 @@ func (s *shorten) outside(c byte) int {
 	return 1
 }
 
+// plainText measures the text at the start of b, within a string, that is neither
+// escaped nor beyond ASCII; but no more than plainRun, so that little is kept.
+func plainText(b []byte) (n int) {
+	for n < min(len(b), plainRun) && b[n] >= ' ' && b[n] < utf8.RuneSelf && b[n] != '"' && b[n] != '\\' {
+		n++
+	}
+	return n
+}
+
 // stringUnit measures the character or escape at the start of b, within a
 // string. valid says that it may be left out. What is not valid is one byte.
 func stringUnit(b []byte) (n int, valid bool) {
 	switch c := b[0]; {
 	case c == '\\':
 		return escapeUnit(b)
-	case c < ' ' || c == '"':
-		return 1, false
 	case c < utf8.RuneSelf:
-		return 1, true
+		return 1, false
 	case !utf8.FullRune(b):
 		return 0, false
 	}
