@@ -59,9 +59,8 @@ func presentable(t form.Type, beginning []byte, limits form.Limits) ([]byte, *fo
 	}
 	var last *form.Part
 	limits.Part = func(p form.Part) { last = &p }
-	cut := &ending{Reader: bytes.NewReader(beginning)}
 	var f *form.Fault
-	if err := form.Body(t, cut, limits); errors.As(err, &f) && !cut.ended {
+	if err := form.Body(t, ending{bytes.NewReader(beginning)}, limits); errors.As(err, &f) {
 		return nil, f
 	}
 	if last == nil {
@@ -79,16 +78,13 @@ func presentable(t form.Type, beginning []byte, limits form.Limits) ([]byte, *fo
 // errEnding says that there is more of a body than was read.
 var errEnding = errors.New("the beginning ends here")
 
-// ending is the beginning of something; what is wrong after its end is not known.
-type ending struct {
-	io.Reader
-	ended bool
-}
+// ending is the beginning of something, of which nobody shall think it is all.
+type ending struct{ io.Reader }
 
-func (e *ending) Read(p []byte) (int, error) {
+func (e ending) Read(p []byte) (int, error) {
 	n, err := e.Reader.Read(p)
 	if errors.Is(err, io.EOF) {
-		e.ended, err = true, errEnding
+		err = errEnding
 	}
 	return n, err
 }
