@@ -82,7 +82,7 @@ type source struct {
 
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.Reader.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // readers return it bare, and only so it is the end
+	if err != nil && err != io.EOF {
 		s.err = err
 	}
 	return n, err
