@@ -191,7 +191,7 @@ func (r *repeated) Read(p []byte) (int, error) {
 }
 
 func TestBodiesInLittleMemory(t *testing.T) {
-	const size = 4 << 20
+	const size = 2 << 20
 	part := "--b\r\nContent-Disposition: form-data; name=a\r\n\r\n"
 	for name, c := range map[string]struct {
 		kind string
@@ -212,7 +212,7 @@ func TestBodiesInLittleMemory(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			err := Body(typed(t, c.kind), c.r, Limits{})
 			runtime.ReadMemStats(&after)
-			if n := after.TotalAlloc - before.TotalAlloc; err != nil || n > 1<<20 {
+			if n := after.TotalAlloc - before.TotalAlloc; err != nil || n > 256<<10 {
 				t.Errorf("%v, %d bytes", err, n)
 			}
 		})
