@@ -22,6 +22,7 @@ import (
 	"time"
 	"unicode"
 
+	"edge/internal/ranges"
 	"edge/internal/strictyaml"
 )
 
@@ -163,17 +164,8 @@ type Prefix struct{ netip.Prefix }
 
 // UnmarshalText reads 10.0.0.7 or 10.0.0.0/8.
 func (p *Prefix) UnmarshalText(text []byte) (err error) {
-	if addr, err := netip.ParseAddr(string(text)); err == nil && addr.Zone() == "" {
-		p.Prefix = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())
-		return nil
-	}
-	if p.Prefix, err = netip.ParsePrefix(string(text)); err != nil {
-		return fmt.Errorf("%q is no address or range; write 10.0.0.7 or 10.0.0.0/8", text)
-	}
-	if p.Prefix != p.Masked() {
-		return fmt.Errorf("%q has bits set behind its length; did you mean %s?", text, p.Masked())
-	}
-	return nil
+	p.Prefix, err = ranges.ParsePrefix(string(text))
+	return err
 }
 
 // Load reads, completes and checks the file at path. Its error joins every
