@@ -68,7 +68,7 @@ func start(t testing.TB, upstream http.HandlerFunc, mode rules.Mode, change ...f
 	c := &config.Config{Apps: []config.App{{
 		Name: "hr", Hosts: []string{"hr.test", "*.hr.test"}, Upstream: u, MaxBody: maxBody,
 	}}}
-	snap, err := Compile(c, map[string]rules.Set{"hr": set}, &engines, &Pools{}, 7)
+	snap, err := Compile(c, map[string]rules.Set{"hr": set}, nil, &engines, &Pools{}, 7)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,10 @@ func ReadFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: is no file", path)
 	}
+	tooLarge := fmt.Errorf("%s: is larger than %d MiB", path, MaxFile>>20)
+	if info.Size() > MaxFile {
+		return nil, tooLarge
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -37,7 +41,7 @@ func ReadFile(path string) ([]byte, error) {
 	defer f.Close() //nolint:errcheck // nothing was written
 	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
 	if err == nil && len(data) > MaxFile {
-		err = fmt.Errorf("%s: is larger than %d MiB", path, MaxFile>>20)
+		err = tooLarge // it has grown
 	}
 	return data, err
 }
