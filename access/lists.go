@@ -20,7 +20,7 @@ type Lists struct {
 	kept map[content]*List
 }
 
-// content is a list file's, its name included.
+// content is what a list is made of: that of a file, its name included.
 type content [sha256.Size]byte
 
 // Load reads the list files that a configuration and the rules of its apps name,
@@ -28,10 +28,11 @@ type content [sha256.Size]byte
 // those that only show now: files that are not there, names of lists that nobody
 // defines, and access rules of one name.
 func (l *Lists) Load(c *config.Config, sets map[string]rules.Set) (map[string]*Policy, error) {
-	ld := &loading{config: c, kept: l.kept, next: map[content]*List{}, read: map[string]reading{}, shared: map[string]lists{}}
+	ld := &loading{config: c, kept: l.kept, next: map[content]*List{}, read: map[string]reading{}, byName: map[string]lists{}}
+	forAll := ld.forAll()
 	policies := map[string]*Policy{}
 	for i, a := range c.Apps {
-		policies[a.Name] = ld.policy(i, sets[a.Name])
+		policies[a.Name] = ld.policy(forAll, i, sets[a.Name])
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Lists)) { // those that nobody uses are to be right, too
 		ld.named(name)
@@ -49,7 +50,7 @@ type loading struct {
 	kept   map[content]*List
 	next   map[content]*List
 	read   map[string]reading // by name of the file
-	shared map[string]lists   // those of edge.yaml
+	byName map[string]lists   // those of edge.yaml
 	errs   []error
 }
 
@@ -62,38 +63,46 @@ type reading struct {
 // fault places what is wrong with item i of the list being compiled.
 type fault func(i int, format string, args ...any) error
 
-// policy compiles the rules of app n and those of all apps.
-func (ld *loading) policy(n int, set rules.Set) *Policy {
+// forAll compiles what edge.yaml says for all apps.
+func (ld *loading) forAll() *Policy {
 	p := &Policy{files: map[string]*List{}}
-	c := ld.config
-	global := map[string]bool{}
-	for i, a := range c.Access {
-		global[a.Name] = true
-		p.add(ld, a, func(part string, j int, format string, args ...any) error {
-			return c.Fault(fmt.Sprintf("access[%d].%s[%d]", i, part, j), format, args...)
+	for i, a := range ld.config.Access {
+		p.add(ld, a, func(path, format string, args ...any) error {
+			return ld.config.Fault(fmt.Sprintf("access[%d].%s", i, path), format, args...)
 		})
 	}
-	for _, a := range set.Access {
-		if global[a.Name] {
-			ld.errs = append(ld.errs, set.Fault(a, "name", "name: there is another access rule %q in edge.yaml", a.Name))
-		}
-		p.add(ld, a, func(part string, j int, format string, args ...any) error {
-			return set.Fault(a, fmt.Sprintf("%s[%d]", part, j), format, args...)
-		})
-	}
-	at := func(path string) fault {
-		return func(i int, format string, args ...any) error {
-			return c.Fault(fmt.Sprintf("%s[%d]", path, i), format, args...)
-		}
-	}
-	p.trust = append(ld.lists(p, c.Trust, "", at("trust")), ld.lists(p, c.Apps[n].Trust, "", at(fmt.Sprintf("apps[%d].trust", n)))...)
+	p.trust = ld.lists(p, ld.config.Trust, "", ld.at("trust"))
 	return p
 }
 
-// add compiles one rule. Those that are off are compiled for their faults.
-func (p *Policy) add(ld *loading, a rules.Access, at func(part string, i int, format string, args ...any) error) {
+// policy compiles the rules of app n, to go with those for all apps.
+func (ld *loading) policy(forAll *Policy, n int, set rules.Set) *Policy {
+	p := &Policy{rules: slices.Clone(forAll.rules), trust: slices.Clone(forAll.trust), files: maps.Clone(forAll.files)}
+	for _, a := range set.Access {
+		if slices.ContainsFunc(ld.config.Access, func(g rules.Access) bool { return g.Name == a.Name }) {
+			ld.errs = append(ld.errs, set.Fault(a, "name", "name: there is another access rule %q in edge.yaml", a.Name))
+		}
+		p.add(ld, a, func(path, format string, args ...any) error { return set.Fault(a, path, format, args...) })
+	}
+	trust := ld.lists(p, ld.config.Apps[n].Trust, "", ld.at(fmt.Sprintf("apps[%d].trust", n)))
+	p.trust = append(p.trust, trust...)
+	return p
+}
+
+// at places faults in the list at path of edge.yaml.
+func (ld *loading) at(path string) fault {
+	return func(i int, format string, args ...any) error {
+		return ld.config.Fault(fmt.Sprintf("%s[%d]", path, i), format, args...)
+	}
+}
+
+// add compiles one rule, whose faults are placed by at. One that is off is compiled
+// for its faults.
+func (p *Policy) add(ld *loading, a rules.Access, at func(path, format string, args ...any) error) {
 	in := func(part string) fault {
-		return func(i int, format string, args ...any) error { return at(part, i, format, args...) }
+		return func(i int, format string, args ...any) error {
+			return at(fmt.Sprintf("%s[%d]", part, i), format, args...)
+		}
 	}
 	r := rule{name: a.Name, match: a.Match, enforce: a.Mode == rules.Block, deny: ld.lists(p, a.Deny, "the deny list", in("deny"))}
 	if a.Allow != nil {
@@ -130,27 +139,25 @@ func (ld *loading) lists(p *Policy, items []ranges.Item, inline string, at fault
 		}
 	}
 	if len(own) > 0 {
-		all = append(lists{{inline, New(own)}}, all...)
+		all = append(lists{{inline, ld.inline(own)}}, all...)
 	}
 	return all
 }
 
 // named compiles one of the lists of edge.yaml, once, and places its faults there.
 func (ld *loading) named(name string) lists {
-	if all, done := ld.shared[name]; done {
+	if all, done := ld.byName[name]; done {
 		return all
 	}
 	items := slices.Clone(ld.config.Lists[name])
 	for i := range items {
 		items[i].List = "" // a list of lists is a fault that has been told
 	}
-	all := ld.lists(&Policy{files: map[string]*List{}}, items, name, func(i int, format string, args ...any) error {
-		return ld.config.Fault(fmt.Sprintf("lists.%s[%d]", name, i), format, args...)
-	})
+	all := ld.lists(&Policy{files: map[string]*List{}}, items, name, ld.at("lists."+name))
 	for i := range all {
 		all[i].name = name // and not those of its files
 	}
-	ld.shared[name] = all
+	ld.byName[name] = all
 	return all
 }
 
@@ -168,17 +175,40 @@ func (ld *loading) file(path string) reading {
 	return r
 }
 
-// parse returns the list of a file that holds data, the kept one if there is one.
+// parse returns the list of a file that holds data.
 func (ld *loading) parse(path string, data []byte) *List {
-	key := content(sha256.Sum256(append([]byte(path+"\n"), data...)))
-	list, kept := ld.kept[key]
-	if !kept {
+	return ld.share(data, path, func() *List {
 		entries, err := ranges.ParseFile(path, data)
 		if err != nil {
 			ld.errs = append(ld.errs, err)
 		}
-		list = New(entries)
+		return New(entries)
+	})
+}
+
+// inline returns the list of entries that are written in YAML. Many apps may use
+// the same rules file.
+func (ld *loading) inline(entries []ranges.Entry) *List {
+	var text []byte
+	for _, e := range entries {
+		text = append(text, e.String()...)
+		text = append(text, '\n')
 	}
-	ld.next[key] = list
-	return list
+	return ld.share(text, "", func() *List { return New(entries) })
+}
+
+// share returns the list of what source holds, and makes it if there is none.
+func (ld *loading) share(data []byte, source string, build func() *List) *List {
+	h := sha256.New()
+	_, _ = fmt.Fprintf(h, "%q\n", source) // a hash takes everything
+	_, _ = h.Write(data)
+	key := content(h.Sum(nil))
+	for _, lists := range []map[content]*List{ld.next, ld.kept} {
+		if list, ok := lists[key]; ok {
+			ld.next[key] = list
+			return list
+		}
+	}
+	ld.next[key] = build()
+	return ld.next[key]
 }

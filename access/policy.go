@@ -70,12 +70,18 @@ func (p *Policy) Judge(r rules.Request, client netip.Addr, now time.Time) Verdic
 // judge asks those rules that are enforced, or those that are not.
 func judge(about []*rule, enforce bool, client netip.Addr, now time.Time) (v Verdict) {
 	for _, r := range about {
-		if e, list, ok := r.deny.find(client, now); ok && r.enforce == enforce {
+		if r.enforce != enforce {
+			continue
+		}
+		if e, list, ok := r.deny.find(client, now); ok {
 			return Verdict{r.name, true, enforce, fmt.Sprintf("%s is in %s: %s", client.Unmap(), list, e)}
 		}
 	}
 	for _, r := range about {
-		if _, _, ok := r.allow.find(client, now); !ok && r.allow != nil && r.enforce == enforce {
+		if r.enforce != enforce || r.allow == nil {
+			continue
+		}
+		if _, _, ok := r.allow.find(client, now); !ok {
 			return Verdict{r.name, false, enforce, r.allow.without(client)}
 		}
 	}
@@ -104,13 +110,16 @@ func (l lists) find(addr netip.Addr, now time.Time) (e ranges.Entry, name string
 	return e, "", false
 }
 
-// without says that client is on none of the lists.
+// without says that client is on none of the lists, or is no longer.
 func (l lists) without(client netip.Addr) string {
 	switch {
 	case len(l) == 0:
 		return "the allow list is empty, so nobody may"
 	case !client.IsValid():
 		return "the client's address is not known"
+	}
+	if e, name, was := l.find(client, time.Time{}); was { // when nothing had expired
+		return fmt.Sprintf("%s is no longer in %s: %s", client.Unmap(), name, e)
 	}
 	return fmt.Sprintf("%s is not in %s", client.Unmap(), l)
 }

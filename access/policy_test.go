@@ -51,7 +51,7 @@ func TestJudge(t *testing.T) {
 		"empty deny":         {"", "{name: a, deny: []}", "10.1.0.1", "", false, ""},
 		"denied":             {"", "{name: a, deny: [10.1.0.0/16 until 2027-03-01]}", "10.1.0.1", "a denied", false, "10.1.0.1 is in the deny list: 10.1.0.0/16 until 2027-03-01"},
 		"expired":            {"", "{name: a, deny: [10.1.0.0/16 until 2027-02-28]}", "10.1.0.1", "", false, ""},
-		"allow expired":      {"", "{name: a, allow: [10.1.0.0/16 until 2027-02-28]}", "10.1.0.1", "a others", false, "10.1.0.1 is not in the allow list"},
+		"allow expired":      {"", "{name: a, allow: [10.1.0.0/16 until 2027-02-28]}", "10.1.0.1", "a others", false, "10.1.0.1 is no longer in the allow list: 10.1.0.0/16 until 2027-02-28"},
 		"allowed":            {"", "{name: a, allow: [10.1.0.0/16]}", "10.1.0.1", "", false, ""},
 		"mapped":             {"", "{name: a, deny: [10.1.0.0/16]}", "::ffff:10.1.0.1", "a denied", false, "10.1.0.1 is in the deny list: 10.1.0.0/16"},
 		"deny over allow":    {"", "{name: a, allow: [10.1.0.1]}, {name: b, deny: [10.1.0.0/16]}", "10.1.0.1", "b denied", false, ""},
@@ -150,7 +150,11 @@ func TestListsAreKept(t *testing.T) {
 	if _, err := load(t, &l, dir, map[string]string{"bad.txt": "10\n"}); err == nil || len(l.kept) != 2 {
 		t.Errorf("after a fault: %v", err)
 	}
-	three, err := load(t, &l, dir, map[string]string{"bad.txt": "10.0.0.1\n"})
+	again, err := load(t, &l, dir, map[string]string{"bad.txt": "10.0.0.1\n", "rules.yaml": "access: [{name: a, deny: [10.0.0.8]}, {name: b, deny: [10.0.0.8]}]"})
+	if err != nil || again.rules[0].deny[0].list != again.rules[1].deny[0].list {
+		t.Errorf("one list, written twice: %v", err)
+	}
+	three, err := load(t, &l, dir, map[string]string{"rules.yaml": files["rules.yaml"]})
 	if err != nil || !three.SameFiles(two) {
 		t.Errorf("back as it was: %v", err)
 	}

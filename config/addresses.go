@@ -22,8 +22,8 @@ type Addresses struct {
 	Trust []ranges.Item `yaml:"trust"`
 }
 
-// files are the list files that are named.
-func (a *Addresses) files() []string {
+// listFiles are the list files that are named.
+func (a *Addresses) listFiles() []string {
 	files := ranges.Files(a.Trust)
 	for _, items := range a.Lists {
 		files = append(files, ranges.Files(items)...)

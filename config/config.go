@@ -51,7 +51,7 @@ func (c *Config) Files(path string) []string {
 	if c == nil {
 		return files
 	}
-	files = append(files, c.Addresses.files()...)
+	files = append(files, c.listFiles()...)
 	for _, f := range c.TLS.Files {
 		files = append(files, f.Cert, f.Key)
 	}
