@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"edge/config"
 )
 
 // Limits on what a client may take before it has sent a request.
@@ -39,12 +41,14 @@ type Server struct {
 	logger  *zap.Logger
 	life    context.Context // of all requests
 	end     context.CancelFunc
+
+	balancers []config.Prefix // who announce their clients
 }
 
 // New returns a Server that serves h with the certificates of conf.
 func New(h http.Handler, conf *tls.Config, logger *zap.Logger) *Server {
 	s := &Server{
-		tls:     conf,
+		tls:     fingerprinting(conf),
 		handoff: &handoff{conns: make(chan net.Conn), done: make(chan struct{})},
 		logger:  logger,
 	}
@@ -57,7 +61,9 @@ func New(h http.Handler, conf *tls.Config, logger *zap.Logger) *Server {
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10},
 		ErrorLog:          stdLog(logger),
 		BaseContext:       func(net.Listener) context.Context { return s.life },
-		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return arrived(context.WithValue(ctx, connKey{}, c), c)
+		},
 	}
 	return s
 }
@@ -88,9 +94,15 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) welcome(raw net.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	defer cancel()
-	c := tls.Server(raw, s.tls)
+	from, err := s.announced(raw)
+	if err != nil {
+		s.logger.Debug("not announced", zap.Stringer("peer", raw.RemoteAddr()), zap.Error(err))
+		_ = raw.Close() // nobody knows whom it is for
+		return
+	}
+	c := tls.Server(from, s.tls)
 	if err := c.HandshakeContext(ctx); err != nil {
-		s.logger.Debug("handshake failed", zap.Stringer("client", raw.RemoteAddr()), zap.Error(err))
+		s.logger.Debug("handshake failed", zap.Stringer("client", from.RemoteAddr()), zap.Error(err))
 		_ = raw.Close() // it has no more to say
 		return
 	}

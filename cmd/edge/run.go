@@ -79,6 +79,7 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 	control := newControl(board, shared, records, spool)
 	edge := proxy.New(l.snapshot, limits, spool, records, control.Observe, logger)
 	server := listen.New(edge, l.certs.Config(), logger)
+	server.Believe(l.config.Listen.ProxyProtocol)
 	reload := newReloader(path, shared, l, seen, edge, board, logger)
 
 	public, private, err := sockets(l.config.Listen)
