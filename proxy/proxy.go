@@ -59,6 +59,7 @@ type Server struct {
 	logger   *zap.Logger
 	stdLog   *log.Logger // for the reverse proxy
 	checks   []check
+	crowd    *Crowd
 	underWay sync.WaitGroup
 }
 
@@ -69,7 +70,7 @@ type Observer func(e *blocklog.Event, decisions []blocklog.Decision)
 // replaced it. observe is called with every request when it is over, and what was
 // decided about it.
 func New(snap *Snapshot, limits ratelimit.Store, spool *Spool, records *blocklog.Log, observe Observer, logger *zap.Logger) *Server {
-	s := &Server{limits: limits, spool: spool, log: records, observe: observe, logger: logger, stdLog: zap.NewStdLog(logger), checks: checks}
+	s := &Server{limits: limits, spool: spool, log: records, observe: observe, logger: logger, stdLog: zap.NewStdLog(logger), checks: checks, crowd: NewCrowd(logger)}
 	s.current.Store(snap)
 	return s
 }
@@ -92,16 +93,17 @@ type exchange struct {
 	w http.ResponseWriter
 	r *http.Request
 
-	id      string
-	started time.Time
-	snap    *Snapshot // the policy that judges it, to the end
-	unpin   sync.Once // lets go of snap
-	client  netip.AddrPort
-	host    string // canonical
-	app     *app   // nil where nobody answers to host
-	tenant  string
-	path    string   // decoded and cleaned, what rules match
-	framing []string // the Transfer-Encoding the client used
+	id       string
+	started  time.Time
+	snap     *Snapshot // the policy that judges it, to the end
+	unpin    sync.Once // lets go of snap
+	client   netip.AddrPort
+	viaProxy bool   // a trusted one
+	host     string // canonical
+	app      *app   // nil where nobody answers to host
+	tenant   string
+	path     string   // decoded and cleaned, what rules match
+	framing  []string // the Transfer-Encoding the client used
 
 	body   *held            // held for inspection, in block mode
 	unread bool             // the client may have more of a body to send than was held
@@ -157,11 +159,11 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.pin(), framing: r.TransferEncoding}
 	x.unread = r.Body != nil && r.Body != http.NoBody
 	x.host, x.path = canonicalHost(r.Host), path.Clean("/"+r.URL.Path)
-	var viaProxy bool
-	x.client, viaProxy = client(r, x.snap.trusted)
+	x.client, x.viaProxy = x.snap.origin.client(r)
 	var subdomain string
 	if x.app, subdomain = x.snap.find(x.host); x.app != nil {
-		x.tenant = x.findTenant(subdomain, viaProxy)
+		x.tenant = x.findTenant(subdomain, x.viaProxy)
+		s.crowd.note(x.peer(), x.viaProxy, r.Header, x.started)
 	}
 	r.Header.Del("Expect") // net/http has answered it
 	r.Trailer = nil        // trailers end here

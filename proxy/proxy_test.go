@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
-	"net/netip"
 	"net/textproto"
 	"net/url"
 	"os"
@@ -552,56 +551,6 @@ func TestTenant(t *testing.T) {
 			t.Errorf("%+v: %q", c, got)
 		}
 	}
-}
-
-func TestClient(t *testing.T) {
-	var trusted []config.Prefix
-	for _, s := range []string{"10.0.0.0/8", "2001:db8::7"} {
-		var p config.Prefix
-		if err := p.UnmarshalText([]byte(s)); err != nil {
-			t.Fatal(err)
-		}
-		trusted = append(trusted, p)
-	}
-	for _, c := range []struct {
-		peer string
-		xff  []string
-		want string
-		via  bool
-	}{
-		{"203.0.113.7:1", []string{"198.51.100.1"}, "203.0.113.7", false},
-		{"10.0.0.1:1", nil, "10.0.0.1", true},
-		{"10.0.0.1:1", []string{"198.51.100.1"}, "198.51.100.1", true},
-		{"10.0.0.1:1", []string{"1.2.3.4, 198.51.100.1, 10.2.2.2"}, "198.51.100.1", true},
-		{"10.0.0.1:1", []string{"1.2.3.4", "198.51.100.1", "10.2.2.2"}, "198.51.100.1", true},
-		{"10.0.0.1:1", []string{"198.51.100.1, garbage"}, "10.0.0.1", true},
-		{"10.0.0.1:1", []string{"198.51.100.1, garbage, 10.2.2.2"}, "10.2.2.2", true},
-		{"10.0.0.1:1", []string{"198.51.100.1:80"}, "10.0.0.1", true},
-		{"[::ffff:10.0.0.1]:1", []string{"::ffff:198.51.100.1"}, "198.51.100.1", true},
-		{"[2001:db8::7]:1", []string{"2001:db8::8"}, "2001:db8::8", true},
-		{"[fe80::1%eth0]:1", []string{"198.51.100.1"}, "fe80::1", false},
-		{"10.0.0.1:1", []string{"10.1.1.1, 10.2.2.2"}, "10.1.1.1", true},
-	} {
-		r := httptest.NewRequest("GET", "/", nil)
-		r.RemoteAddr = c.peer
-		for _, line := range c.xff {
-			r.Header.Add("X-Forwarded-For", line)
-		}
-		if got, via := client(r, trusted); got.Addr().String() != c.want || via != c.via {
-			t.Errorf("%s %v: %s, %v", c.peer, c.xff, got, via)
-		}
-	}
-}
-
-func FuzzClient(f *testing.F) {
-	f.Add("10.0.0.1:1", "1.2.3.4, ::1, x")
-	f.Fuzz(func(t *testing.T, remote, xff string) {
-		r := &http.Request{RemoteAddr: remote, Header: http.Header{"X-Forwarded-For": {xff}}}
-		got, via := client(r, []config.Prefix{{Prefix: netip.MustParsePrefix("10.0.0.0/8")}})
-		if via != strings.HasPrefix(peer(r).Addr().String(), "10.") || got.Addr().Zone() != "" || got.Addr().Is4In6() {
-			t.Errorf("%q %q: %s, %v", remote, xff, got, via)
-		}
-	})
 }
 
 // A server that is down is passed over, and a request that was sent is never sent again.

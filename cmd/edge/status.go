@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"edge/proxy"
 	"edge/rules"
 	"edge/waf"
 )
@@ -20,6 +21,8 @@ type status struct {
 	LinesLost   uint64      `json:"log_lines_lost"`
 	CertsUntil  time.Time   `json:"certificates_until"`
 	Apps        []appStatus `json:"apps"`
+
+	Collapsed []proxy.Suspicion `json:"collapsed"` // peers that seem to be proxies nobody trusts
 }
 
 type appStatus struct {
@@ -33,8 +36,9 @@ type appStatus struct {
 
 // board is where the reloader writes what is in force and /status reads it.
 type board struct {
-	mu sync.Mutex
-	s  status
+	mu    sync.Mutex
+	s     status
+	crowd *proxy.Crowd // nil before there is one
 }
 
 // load writes what l holds, in force from now on.
@@ -65,7 +69,17 @@ func (b *board) read(lost uint64) status {
 	defer b.mu.Unlock()
 	s := b.s
 	s.LinesLost = lost
+	if b.crowd != nil {
+		s.Collapsed = b.crowd.Collapsed()
+	}
 	return s
+}
+
+// watch makes c part of what is read.
+func (b *board) watch(c *proxy.Crowd) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.crowd = c
 }
 
 func newBoard() *board {
