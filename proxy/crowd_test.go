@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync"
@@ -12,6 +13,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"edge/rules"
 )
 
 // crowd is a Crowd on a clock of its own.
@@ -255,4 +258,27 @@ func BenchmarkCrowd(b *testing.B) {
 			}
 		})
 	})
+}
+
+// Every request that an app is asked is counted, and requests for nobody are not.
+func TestServerAsksTheCrowd(t *testing.T) {
+	e := start(t, func(http.ResponseWriter, *http.Request) {}, rules.Off)
+	ask := func(host string) {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Host, r.RemoteAddr = host, "[::ffff:10.1.2.3]:4711"
+		e.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	for range crowdRequests - 1 {
+		ask("hr.test")
+		ask("nobody.test")
+	}
+	e.Crowd().due.Store(1) // long ago
+	ask("nobody.test")
+	if e.Crowd().Suspect(netip.MustParseAddr("10.1.2.3")) {
+		t.Error("requests for nobody count")
+	}
+	ask("hr.test")
+	if !e.Crowd().Suspect(netip.MustParseAddr("10.1.2.3")) {
+		t.Error("it notices nothing")
+	}
 }
