@@ -3,7 +3,6 @@ package listen
 import (
 	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"fmt"
 	"slices"
 )
@@ -59,7 +58,7 @@ func ja4Protocol(offered []string) string {
 	}
 	p := offered[0]
 	if !isAlnum(p[0]) || !isAlnum(p[len(p)-1]) {
-		p = hex.EncodeToString([]byte(p))
+		p = fmt.Sprintf("%x", p)
 	}
 	return string([]byte{p[0], p[len(p)-1]})
 }
@@ -74,7 +73,7 @@ func ja4Hash(list []byte) string {
 		return "000000000000"
 	}
 	sum := sha256.Sum256(list)
-	return hex.EncodeToString(sum[:6])
+	return fmt.Sprintf("%x", sum[:6])
 }
 
 // hexList writes values as JA4 does: 1301,1302,c02b.
@@ -84,7 +83,7 @@ func hexList[T ~uint16](values []T) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = hex.AppendEncode(b, []byte{byte(v >> 8), byte(v)})
+		b = fmt.Appendf(b, "%04x", uint16(v)) // signature schemes have names
 	}
 	return b
 }

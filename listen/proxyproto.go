@@ -29,12 +29,18 @@ const announceBuffer = 256
 // balancer's own. From anybody else no header is accepted: it is no ClientHello.
 func (s *Server) Believe(balancers []config.Prefix) { s.balancers = balancers }
 
+// announces says that raw is from a load balancer that says whom it is for.
+func (s *Server) announces(raw net.Conn) bool {
+	_, speaks := config.In(s.balancers, addrOf(raw.RemoteAddr()).Addr())
+	return speaks
+}
+
 // announced is raw with the address of the client it is for. It waits for the
 // announcement, so it is not for the loop that accepts. The caller closes raw when
 // there is an error.
 func (s *Server) announced(raw net.Conn) (net.Conn, error) {
 	a := &arrival{Conn: raw}
-	if _, speaks := config.In(s.balancers, addrOf(raw.RemoteAddr()).Addr()); !speaks {
+	if !s.announces(raw) {
 		return a, nil
 	}
 	if err := raw.SetReadDeadline(time.Now().Add(announceTimeout)); err != nil {

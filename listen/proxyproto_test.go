@@ -220,6 +220,30 @@ type peerConn struct {
 
 func (c peerConn) RemoteAddr() net.Addr { return c.from }
 
+// The connections of a balancer are counted as those of whom they are for.
+func TestAnnouncedAreCounted(t *testing.T) {
+	_, l, conf := serve(t, whoami, believing("127.0.0.0/8"), func(s *Server) { s.door.limits.PerClient = 2 })
+	open := func(who string) error {
+		raw, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { raw.Close() })
+		if _, err := io.WriteString(raw, "PROXY TCP4 "+who+" 192.0.2.1 4711 443\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		return tls.Client(raw, conf).Handshake()
+	}
+	for _, c := range []struct {
+		who    string
+		passes bool
+	}{{"203.0.113.1", true}, {"203.0.113.1", true}, {"203.0.113.2", true}, {"203.0.113.1", false}, {"203.0.113.2", true}, {"203.0.113.2", false}} {
+		if err := open(c.who); (err == nil) != c.passes {
+			t.Errorf("%s: %v", c.who, err)
+		}
+	}
+}
+
 // Whatever a listed peer sends, what is behind its header comes out whole, and the
 // address is one that rules can be about.
 func FuzzAnnounced(f *testing.F) {

@@ -157,7 +157,7 @@ func parseHop(text string) (netip.AddrPort, bool) {
 
 // peer is who is at the other end of x's connection.
 func (x *exchange) peer() netip.Addr {
-	if x.viaProxy {
+	if x.proxied {
 		return peer(x.r).Addr()
 	}
 	return x.client.Addr()

@@ -57,7 +57,7 @@ func (x *exchange) stripIdentity(h http.Header) {
 		}
 	}
 	h.Del(x.snap.origin.header)
-	if x.app.tenant.From == config.Header && !x.viaProxy {
+	if x.app.tenant.From == config.Header && !x.proxied {
 		h.Del(x.app.tenant.Header)
 	}
 }

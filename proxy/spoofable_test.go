@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,38 +34,40 @@ func TestForwardedHeaders(t *testing.T) {
 	snap := e.current.Load()
 	snap.origin = origin(t, "X-Address", "10.0.0.0/8")
 	snap.exact["hr.test"].tenant = config.Tenant{From: config.Header, Header: "X-Tenant", Known: []string{"acme"}}
-	req, _ := http.NewRequest("GET", e.url+"/", nil)
-	req.Host = "hr.test"
-	for _, name := range taken {
-		req.Header[name] = []string{"evil", "evil=2"}
-	}
-	for _, name := range kept {
-		req.Header.Set(name, "honest=1")
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	res.Body.Close()
-	if res.StatusCode != 200 {
-		t.Fatalf("status %d", res.StatusCode)
-	}
-	for name, values := range got {
-		if strings.Contains(strings.Join(values, ""), "evil") {
-			t.Errorf("%s: %v", name, values)
+	for names := range slices.Chunk(taken, 30) { // a head has at most so many lines
+		req, _ := http.NewRequest("GET", e.url+"/", nil)
+		req.Host = "hr.test"
+		for _, name := range names {
+			req.Header[name] = []string{"evil", "evil=2"}
 		}
-	}
-	for _, name := range kept {
-		if got.Get(name) != "honest=1" {
-			t.Errorf("%s: %q", name, got.Values(name))
+		for _, name := range kept {
+			req.Header.Set(name, "honest=1")
 		}
-	}
-	for name, want := range map[string]string{
-		"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "hr.test", "X-Forwarded-Proto": "https",
-		"X-Real-Ip": "127.0.0.1", "X-Request-Id": res.Header.Get("X-Request-Id"),
-	} {
-		if v := got.Values(name); len(v) != 1 || v[0] != want {
-			t.Errorf("%s: %q, want %q", name, v, want)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != 200 {
+			t.Fatalf("status %d", res.StatusCode)
+		}
+		for name, values := range got {
+			if strings.Contains(strings.Join(values, ""), "evil") {
+				t.Errorf("%s: %v", name, values)
+			}
+		}
+		for _, name := range kept {
+			if got.Get(name) != "honest=1" {
+				t.Errorf("%s: %q", name, got.Values(name))
+			}
+		}
+		for name, want := range map[string]string{
+			"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "hr.test", "X-Forwarded-Proto": "https",
+			"X-Real-Ip": "127.0.0.1", "X-Request-Id": res.Header.Get("X-Request-Id"),
+		} {
+			if v := got.Values(name); len(v) != 1 || v[0] != want {
+				t.Errorf("%s: %q, want %q", name, v, want)
+			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"edge/listen"
 	"edge/proxy"
 	"edge/rules"
 	"edge/waf"
@@ -12,17 +13,19 @@ import (
 
 // status is what /status shows.
 type status struct {
-	Version     string      `json:"version"`
-	Started     time.Time   `json:"started"`
-	Generation  uint64      `json:"generation"`
-	Loaded      time.Time   `json:"loaded"`                 // when that generation was
-	ReloadError string      `json:"reload_error,omitempty"` // of the last load, if it failed
-	Engines     []waf.Size  `json:"engines"`
-	LinesLost   uint64      `json:"log_lines_lost"`
-	CertsUntil  time.Time   `json:"certificates_until"`
-	Apps        []appStatus `json:"apps"`
+	Version     string     `json:"version"`
+	Started     time.Time  `json:"started"`
+	Generation  uint64     `json:"generation"`
+	Loaded      time.Time  `json:"loaded"`                 // when that generation was
+	ReloadError string     `json:"reload_error,omitempty"` // of the last load, if it failed
+	Engines     []waf.Size `json:"engines"`
+	LinesLost   uint64     `json:"log_lines_lost"`
+	CertsUntil  time.Time  `json:"certificates_until"`
 
-	Collapsed []proxy.Suspicion `json:"collapsed"` // peers that seem to be proxies nobody trusts
+	Connections listen.Figures    `json:"connections"`
+	Collapsed   []proxy.Suspicion `json:"collapsed"` // peers that seem to be proxies nobody trusts
+
+	Apps []appStatus `json:"apps"`
 }
 
 type appStatus struct {
@@ -36,9 +39,11 @@ type appStatus struct {
 
 // board is where the reloader writes what is in force and /status reads it.
 type board struct {
-	mu    sync.Mutex
-	s     status
-	crowd *proxy.Crowd // nil before there is one
+	mu sync.Mutex
+	s  status
+
+	connections func() listen.Figures // set before anybody reads
+	crowd       *proxy.Crowd          // likewise
 }
 
 // load writes what l holds, in force from now on.
@@ -69,17 +74,13 @@ func (b *board) read(lost uint64) status {
 	defer b.mu.Unlock()
 	s := b.s
 	s.LinesLost = lost
+	if b.connections != nil {
+		s.Connections = b.connections()
+	}
 	if b.crowd != nil {
 		s.Collapsed = b.crowd.Collapsed()
 	}
 	return s
-}
-
-// watch makes c part of what is read.
-func (b *board) watch(c *proxy.Crowd) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.crowd = c
 }
 
 func newBoard() *board {

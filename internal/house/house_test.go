@@ -19,7 +19,7 @@ import (
 var tiers = [][]string{
 	{"internal/strictyaml", "internal/schema", "blocklog"},
 	{"config", "rules"},
-	{"ratelimit", "waf", "internal/demo"},
+	{"form", "ratelimit", "waf", "internal/demo"},
 	{"admin", "listen", "proxy", "tls", "review"},
 	{"cmd/edge"},
 }
@@ -30,6 +30,7 @@ var owners = map[string]string{
 	"github.com/corazawaf/coraza-coreruleset/v4": "waf",
 	"github.com/goccy/go-yaml":                   "internal/strictyaml",
 	"golang.org/x/time":                          "ratelimit",
+	"github.com/go-json-experiment/json":         "form",
 	"github.com/spf13/cobra":                     "cmd/edge",
 	"github.com/coder/websocket":                 "internal/demo",
 	"gopkg.in/natefinch/lumberjack.v2":           "blocklog",
