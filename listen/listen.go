@@ -36,6 +36,7 @@ type Server struct {
 	tls     *tls.Config
 	http    *http.Server
 	handoff *handoff
+	faults  faults
 	logger  *zap.Logger
 	life    context.Context // of all requests
 	end     context.CancelFunc
@@ -46,18 +47,21 @@ func New(h http.Handler, conf *tls.Config, logger *zap.Logger) *Server {
 	s := &Server{
 		tls:     conf,
 		handoff: &handoff{conns: make(chan net.Conn), done: make(chan struct{})},
+		faults:  faults{counts: map[string]uint64{}},
 		logger:  logger,
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.http = &http.Server{
-		Handler:           withTLS(h),
+		Handler:           s.guarded(withTLS(h)),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10, CountError: s.faults.count},
 		ErrorLog:          stdLog(logger),
 		BaseContext:       func(net.Listener) context.Context { return s.life },
-		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return withBudget(context.WithValue(ctx, connKey{}, c), c)
+		},
 	}
 	return s
 }

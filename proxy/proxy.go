@@ -180,6 +180,12 @@ func (s *Server) checkForm(x *exchange) (pass blocklog.Decision) {
 		return refuse(blocklog.ReasonBadTarget, "the request target has a fragment, which is for clients to keep")
 	case nominates(x.r.Header) != "":
 		return refuse(blocklog.ReasonBadConnection, fmt.Sprintf("Connection names %q, which is not for one hop", nominates(x.r.Header)))
+	case http2Form(x.r) != "":
+		return refuse(blocklog.ReasonBadHeader, http2Form(x.r))
+	case x.r.ProtoMajor == 2 && lines(x.r.Header) > maxLines:
+		d := refuse(blocklog.ReasonHeadTooLarge, fmt.Sprintf("the head has %d lines, more than %d", lines(x.r.Header), maxLines))
+		d.Status = http.StatusRequestHeaderFieldsTooLarge
+		return d
 	case x.host == "":
 		return refuse(blocklog.ReasonBadHost, fmt.Sprintf("%q is no host", x.r.Host))
 	}

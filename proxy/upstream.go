@@ -105,6 +105,9 @@ func (s *Server) answered(x *exchange, res *http.Response) error {
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.closeTransaction() // a socket may live for days; its inspection ends here
 	}
+	if x.r.ProtoMajor == 2 {
+		res.Body = drain(res.Body, x.w, stallTimeout)
+	}
 	res.Header.Set("X-Request-Id", x.id)
 	x.leaveBody(res.Header)
 	x.status = res.StatusCode

@@ -56,7 +56,7 @@ func TestH2Spec(t *testing.T) {
 		}
 	}
 	running.Wait()
-	if cases != 145 {
+	if cases != 146 {
 		t.Errorf("%d cases", cases)
 	}
 }

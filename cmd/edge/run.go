@@ -79,6 +79,12 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 	control := newControl(board, shared, records, spool)
 	edge := proxy.New(l.snapshot, limits, spool, records, control.Observe, logger)
 	server := listen.New(edge, l.certs.Config(), logger)
+	control.Figures("edge_http2_faults_total", "What HTTP/2 clients did against the protocol, in the words of net/http.", true, []string{"what"},
+		func(emit func(float64, ...string)) {
+			for what, n := range server.HTTP2Faults() {
+				emit(float64(n), what)
+			}
+		})
 	reload := newReloader(path, shared, l, seen, edge, board, logger)
 
 	public, private, err := sockets(l.config.Listen)
