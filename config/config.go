@@ -148,6 +148,8 @@ type App struct {
 	MaxBody strictyaml.Size `yaml:"max_body"`
 	// HTTP is what requests must look like.
 	HTTP HTTP `yaml:"http"`
+	// Concurrency is how many requests may be under way at once.
+	Concurrency Concurrency `yaml:"concurrency"`
 }
 
 // ClientIP says who is believed about where a request comes from.
@@ -216,6 +218,7 @@ func (c *Config) complete(dir string) {
 		a.MaxBody = cmp.Or(a.MaxBody, 1<<20)
 		a.Upstream.complete(resolve)
 		a.HTTP.complete()
+		a.Concurrency.complete()
 		for j := range a.Rules {
 			resolve(&a.Rules[j])
 		}
@@ -347,4 +350,5 @@ func (a *App) check(doc *strictyaml.Document, path string, names map[string]bool
 	}
 	a.Upstream.check(doc, path+".upstream")
 	a.HTTP.check(doc, path+".http")
+	a.Concurrency.check(doc, path+".concurrency")
 }

@@ -12,6 +12,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log"
@@ -45,6 +46,7 @@ var checks = []check{
 	{blocklog.StageHost, (*Server).checkHost},
 	{blocklog.StageLimit, (*Server).checkLimits},
 	{blocklog.StageBody, (*Server).readBody},
+	{blocklog.StageLoad, (*Server).checkLoad},
 	{blocklog.StageWAF, (*Server).inspect},
 }
 
@@ -53,6 +55,7 @@ var checks = []check{
 type Server struct {
 	current  atomic.Pointer[Snapshot]
 	limits   ratelimit.Store
+	load     *load
 	spool    *Spool
 	log      *blocklog.Log
 	observe  Observer
@@ -69,7 +72,7 @@ type Observer func(e *blocklog.Event, decisions []blocklog.Decision)
 // replaced it. observe is called with every request when it is over, and what was
 // decided about it.
 func New(snap *Snapshot, limits ratelimit.Store, spool *Spool, records *blocklog.Log, observe Observer, logger *zap.Logger) *Server {
-	s := &Server{limits: limits, spool: spool, log: records, observe: observe, logger: logger, stdLog: zap.NewStdLog(logger), checks: checks}
+	s := &Server{limits: limits, load: newLoad(), spool: spool, log: records, observe: observe, logger: logger, stdLog: zap.NewStdLog(logger), checks: checks}
 	s.current.Store(snap)
 	return s
 }
@@ -102,6 +105,9 @@ type exchange struct {
 	tenant  string
 	path    string   // decoded and cleaned, what rules match
 	framing []string // the Transfer-Encoding the client used
+
+	load  *load
+	leave func() // the place among the requests under way; nil before it has one, and after
 
 	body   *held            // held for inspection, in block mode
 	unread bool             // the client may have more of a body to send than was held
@@ -137,7 +143,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for _, c := range s.checks {
 		from := time.Now()
 		d := c.run(s, x)
-		d.Stage = c.stage
+		d.Stage = cmp.Or(d.Stage, c.stage)
 		x.spent(c.stage, from)
 		switch d.Action {
 		case blocklog.Pass:
@@ -154,7 +160,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // begin pins the policy and finds out who is asking whom.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	s.underWay.Add(1)
-	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.pin(), framing: r.TransferEncoding}
+	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.pin(), load: s.load, framing: r.TransferEncoding}
 	x.unread = r.Body != nil && r.Body != http.NoBody
 	x.host, x.path = canonicalHost(r.Host), path.Clean("/"+r.URL.Path)
 	var viaProxy bool
@@ -263,9 +269,9 @@ func (s *Server) inspect(x *exchange) (pass blocklog.Decision) {
 		return pass
 	}
 	if x.body == nil {
-		return x.judge(http.NoBody, 0)
+		return x.inLane(0, func() blocklog.Decision { return x.judge(http.NoBody, 0) })
 	}
-	return x.judge(x.body.reader(), x.body.size())
+	return x.inLane(x.body.size(), func() blocklog.Decision { return x.judge(x.body.reader(), x.body.size()) })
 }
 
 // forward sends the request to the application and its answer to the client.
@@ -288,6 +294,7 @@ func (x *exchange) end(d blocklog.Decision) {
 // the access line.
 func (s *Server) finish(x *exchange) {
 	defer s.underWay.Done()
+	defer x.left()
 	begun := x.status != 0
 	p := recover()
 	if p != nil {

@@ -37,6 +37,7 @@ type app struct {
 	waf      *waf.Engine // nil when the mode is off
 	maxBody  strictyaml.Size
 
+	concurrency  config.Concurrency
 	idle         time.Duration // how long the application may pause within an answer
 	readsAnswers bool          // bodies of answers are held and inspected
 }
@@ -71,7 +72,7 @@ func (s *Snapshot) add(c config.App, set rules.Set, engines *waf.Engines, pools 
 	}
 	a := &app{
 		name: c.Name, upstream: upstream, tenant: c.Tenant,
-		limits: set.RateLimits, mode: set.WAF.Mode, maxBody: c.MaxBody,
+		limits: set.RateLimits, mode: set.WAF.Mode, maxBody: c.MaxBody, concurrency: c.Concurrency,
 		idle:         time.Duration(c.Upstream.IdleTimeout),
 		readsAnswers: set.WAF.Mode == rules.Block && len(set.WAF.Responses.Inspect) > 0,
 	}

@@ -20,6 +20,7 @@ import (
 	"edge/blocklog"
 	"edge/config"
 	"edge/listen"
+	"edge/overload"
 	"edge/proxy"
 	"edge/ratelimit"
 )
@@ -79,12 +80,8 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 	control := newControl(board, shared, records, spool)
 	edge := proxy.New(l.snapshot, limits, spool, records, control.Observe, logger)
 	server := listen.New(edge, l.certs.Config(), logger)
-	control.Figures("edge_http2_faults_total", "What HTTP/2 clients did against the protocol, in the words of net/http.", true, []string{"what"},
-		func(emit func(float64, ...string)) {
-			for what, n := range server.HTTP2Faults() {
-				emit(float64(n), what)
-			}
-		})
+	board.watch(edge.Load)
+	showLoad(control, edge, server)
 	reload := newReloader(path, shared, l, seen, edge, board, logger)
 
 	public, private, err := sockets(l.config.Listen)
@@ -130,6 +127,27 @@ func newControl(b *board, s *shared, records *blocklog.Log, spool *proxy.Spool) 
 	control.Gauge("edge_log_lines_lost", "Log lines that could not be written.", func() float64 { return float64(records.Lost()) })
 	control.Gauge("edge_spool_bytes", "Bytes of request bodies held in files.", func() float64 { return float64(spool.Used()) })
 	return control
+}
+
+// showLoad has the metrics show who is busy, and what HTTP/2 clients did wrong.
+func showLoad(control *admin.Server, edge *proxy.Server, server *listen.Server) {
+	type emit = func(value float64, labels ...string)
+	each := func(figure func(overload.Stats) float64) func(emit) {
+		return func(emit emit) {
+			for gate, s := range edge.Load() {
+				emit(figure(s), gate)
+			}
+		}
+	}
+	gate := []string{"gate"}
+	control.Figures("edge_load_in_use", "Requests under way by app, and inspections under way.", false, gate, each(func(s overload.Stats) float64 { return float64(s.InUse) }))
+	control.Figures("edge_load_waiting", "Requests and inspections that wait for a place.", false, gate, each(func(s overload.Stats) float64 { return float64(s.Waiting) }))
+	control.Figures("edge_load_refused_total", "Requests and inspections there was no place for.", true, gate, each(func(s overload.Stats) float64 { return float64(s.Refused) }))
+	control.Figures("edge_http2_faults_total", "What HTTP/2 clients did against the protocol, in the words of net/http.", true, []string{"what"}, func(emit emit) {
+		for what, n := range server.HTTP2Faults() {
+			emit(float64(n), what)
+		}
+	})
 }
 
 // sockets opens the public port and, unless it is off, the admin port.

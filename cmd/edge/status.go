@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"edge/overload"
 	"edge/rules"
 	"edge/waf"
 )
@@ -20,6 +21,8 @@ type status struct {
 	LinesLost   uint64      `json:"log_lines_lost"`
 	CertsUntil  time.Time   `json:"certificates_until"`
 	Apps        []appStatus `json:"apps"`
+
+	Load map[string]overload.Stats `json:"load"` // requests under way by app, and inspections
 }
 
 type appStatus struct {
@@ -33,8 +36,9 @@ type appStatus struct {
 
 // board is where the reloader writes what is in force and /status reads it.
 type board struct {
-	mu sync.Mutex
-	s  status
+	mu   sync.Mutex
+	s    status
+	busy func() map[string]overload.Stats // nil before there is a request path
 }
 
 // load writes what l holds, in force from now on.
@@ -59,12 +63,22 @@ func (b *board) fail(err error) {
 	b.s.ReloadError = err.Error()
 }
 
+// watch has the board show what busy returns, as it is when somebody asks.
+func (b *board) watch(busy func() map[string]overload.Stats) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.busy = busy
+}
+
 // read returns the whole, with lost log lines as they are now.
 func (b *board) read(lost uint64) status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.s
 	s.LinesLost = lost
+	if b.busy != nil {
+		s.Load = b.busy()
+	}
 	return s
 }
 
