@@ -49,10 +49,12 @@ func (c *Concurrency) complete() {
 }
 
 func (c *Concurrency) check(doc *strictyaml.Document, path string) {
-	if c.App < 1 || c.Tenant < 1 || c.Queue < 1 {
-		doc.Faultf(path, "concurrency: app, tenant and queue are at least 1")
+	for key, n := range map[string]int{"app": c.App, "tenant": c.Tenant, "queue": c.Queue} {
+		if n < 1 {
+			doc.Faultf(path+"."+key, "concurrency.%s: %d is none; write 1 or more", key, n)
+		}
 	}
-	if c.Tenant > c.App {
+	if c.Tenant > c.App && c.App > 0 {
 		doc.Faultf(path+".tenant", "concurrency.tenant: %d is more than the %d of the whole application", c.Tenant, c.App)
 	}
 	if time.Duration(c.Wait) > time.Minute {

@@ -18,7 +18,7 @@ import (
 // application; one whose application takes its time does not.
 func TestAnswerThatIsNotTaken(t *testing.T) {
 	ended := make(chan error, 1)
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		body := drain(io.NopCloser(io.MultiReader(strings.NewReader("first"), slow(200*time.Millisecond), bytes.NewReader(make([]byte, 1<<20)))), w, 100*time.Millisecond)
 		defer body.Close()
 		_, err := io.Copy(w, body)
