@@ -269,6 +269,7 @@ func (s *Server) forward(x *exchange) { s.reverseProxy(x).ServeHTTP(x.w, x.r) }
 func (s *Server) refuse(x *exchange, d blocklog.Decision) {
 	x.end(d)
 	x.status = d.Status
+	x.headers().apply(x.w.Header())
 	x.leaveBody(x.w.Header())
 	respond(x.w, x.r, x.id, d)
 }

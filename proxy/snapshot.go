@@ -24,6 +24,7 @@ type Snapshot struct {
 	wild       map[string]*app // by what follows "*."
 	redact     blocklog.Redactor
 	trusted    []config.Prefix // proxies in front of the edge
+	headers    headers         // of answers that no app gives
 	engines    []*waf.Engine   // to be released with the snapshot
 }
 
@@ -37,6 +38,7 @@ type app struct {
 	waf      *waf.Engine // nil when the mode is off
 	maxBody  strictyaml.Size
 
+	headers      headers       // of answers
 	idle         time.Duration // how long the application may pause within an answer
 	readsAnswers bool          // bodies of answers are held and inspected
 }
@@ -48,7 +50,7 @@ func Compile(c *config.Config, sets map[string]rules.Set, engines *waf.Engines, 
 	snap := &Snapshot{
 		generation: generation,
 		exact:      map[string]*app{}, wild: map[string]*app{},
-		redact: blocklog.NewRedactor(c.Log.Redact), trusted: c.ClientIP.TrustedProxies,
+		redact: blocklog.NewRedactor(c.Log.Redact), trusted: c.ClientIP.TrustedProxies, headers: newHeaders(config.HTTP{}),
 	}
 	snap.uses.Store(1)
 	var errs []error
@@ -72,6 +74,7 @@ func (s *Snapshot) add(c config.App, set rules.Set, engines *waf.Engines, pools 
 	a := &app{
 		name: c.Name, upstream: upstream, tenant: c.Tenant,
 		limits: set.RateLimits, mode: set.WAF.Mode, maxBody: c.MaxBody,
+		headers:      newHeaders(c.HTTP),
 		idle:         time.Duration(c.Upstream.IdleTimeout),
 		readsAnswers: set.WAF.Mode == rules.Block && len(set.WAF.Responses.Inspect) > 0,
 	}

@@ -104,6 +104,8 @@ func (s *Server) answered(x *exchange, res *http.Response) error {
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.closeTransaction() // a socket may live for days; its inspection ends here
+	} else {
+		x.headers().apply(res.Header) // a handshake stays as the two agree on it
 	}
 	res.Header.Set("X-Request-Id", x.id)
 	x.leaveBody(res.Header)
