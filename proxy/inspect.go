@@ -69,29 +69,16 @@ func (x *exchange) judgeResponse(res *http.Response) (pass blocklog.Decision) {
 			res.Body = x.answer
 			return nil, nil
 		}
-		held, err := hold(res, want)
-		if err != nil {
-			return nil, err
+		var err error
+		if x.heldAnswer, err = io.ReadAll(io.LimitReader(res.Body, want)); err != nil {
+			return nil, brokenAnswer{err}
 		}
-		return x.tx.ResponseBody(held)
+		return x.tx.ResponseBody(x.heldAnswer)
 	})
 }
 
 // brokenAnswer is an answer that ended before it was held.
 type brokenAnswer struct{ error }
-
-// hold reads the first n bytes of an answer's body and puts them back.
-func hold(res *http.Response, n int64) ([]byte, error) {
-	held, err := io.ReadAll(io.LimitReader(res.Body, n))
-	if err != nil {
-		return nil, brokenAnswer{err}
-	}
-	res.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(held), res.Body), res.Body}
-	return held, nil
-}
 
 // judgeTee judges a request by the copy of its body, as far as there is one, and
 // notes the decision. Of a body that was not read to its end, by an application

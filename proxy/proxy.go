@@ -13,6 +13,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net/http"
@@ -26,6 +27,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"edge/answer"
 	"edge/blocklog"
 	"edge/ratelimit"
 	"edge/rules"
@@ -58,6 +60,7 @@ type Server struct {
 	observe  Observer
 	logger   *zap.Logger
 	stdLog   *log.Logger // for the reverse proxy
+	stall    time.Duration
 	checks   []check
 	underWay sync.WaitGroup
 }
@@ -69,7 +72,7 @@ type Observer func(e *blocklog.Event, decisions []blocklog.Decision)
 // replaced it. observe is called with every request when it is over, and what was
 // decided about it.
 func New(snap *Snapshot, limits ratelimit.Store, spool *Spool, records *blocklog.Log, observe Observer, logger *zap.Logger) *Server {
-	s := &Server{limits: limits, spool: spool, log: records, observe: observe, logger: logger, stdLog: zap.NewStdLog(logger), checks: checks}
+	s := &Server{limits: limits, spool: spool, log: records, observe: observe, logger: logger, stdLog: zap.NewStdLog(logger), stall: writeStall, checks: checks}
 	s.current.Store(snap)
 	return s
 }
@@ -117,9 +120,12 @@ type exchange struct {
 	refused   bool
 	status    int // what the client was or will be told; 0: nothing yet
 	fault     blocklog.Fault
-	pause     *idling   // the body of the answer
 	forwarded time.Time // when the application was asked
-	took      blocklog.Timings
+
+	watch      *watch // over the body of the answer
+	heldAnswer []byte // the beginning of it, which was inspected
+
+	took blocklog.Timings
 }
 
 // spent adds the time since from to what stage has taken.
@@ -271,6 +277,9 @@ func (s *Server) refuse(x *exchange, d blocklog.Decision) {
 	x.status = d.Status
 	x.headers().apply(x.w.Header())
 	x.leaveBody(x.w.Header())
+	if s.stall > 0 {
+		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(s.stall)) // every server we use supports it
+	}
 	respond(x.w, x.r, x.id, d)
 }
 
@@ -288,6 +297,7 @@ func (s *Server) finish(x *exchange) {
 	if p != nil {
 		s.recovered(x, p)
 	}
+	x.watch.stop()
 	x.endInspection()
 	x.body.close()
 	e := x.event()
@@ -309,8 +319,13 @@ func (x *exchange) brokenOff(status int) blocklog.Decision {
 		Action: blocklog.Fail, Stage: blocklog.StageUpstream, Reason: blocklog.ReasonUpstream, Status: status,
 		Detail: "the answer broke off",
 	}
-	if x.pause != nil && x.pause.fired.Load() {
+	late, err := x.watch.gaveUp()
+	var bad *answer.Malformed
+	switch {
+	case late == application:
 		d.Reason, d.Detail = blocklog.ReasonUpstreamSlow, fmt.Sprintf("the application paused for %s within its answer (idle_timeout)", x.app.idle)
+	case errors.As(err, &bad):
+		d.Reason, d.Detail = blocklog.ReasonUpstreamMalformed, bad.What
 	}
 	return d
 }
@@ -320,7 +335,10 @@ func (x *exchange) brokenOff(status int) blocklog.Decision {
 // yet is told that.
 func (s *Server) recovered(x *exchange, p any) {
 	d := blocklog.Decision{Action: blocklog.Fail, Stage: blocklog.StageInternal, Reason: blocklog.ReasonPanic, Status: http.StatusInternalServerError}
+	late, _ := x.watch.gaveUp()
 	switch {
+	case p == http.ErrAbortHandler && late == recipient: //nolint:errorlint // net/http compares it so, too
+		d = s.clientSlow(x.status)
 	case p == http.ErrAbortHandler && x.r.Context().Err() != nil: //nolint:errorlint // net/http compares it so, too
 		return // the client left an answer it had begun to get, as streams end
 	case p == http.ErrAbortHandler: //nolint:errorlint // net/http compares it so, too

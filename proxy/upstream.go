@@ -3,15 +3,14 @@ package proxy
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
+	"edge/answer"
 	"edge/blocklog"
 )
 
@@ -91,9 +90,13 @@ func (r refusal) Error() string { return string(r.Reason) }
 // answered looks at the head of an answer before the client gets it.
 func (s *Server) answered(x *exchange, res *http.Response) error {
 	x.spent(blocklog.StageUpstream, x.forwarded)
-	if kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); res.StatusCode != http.StatusSwitchingProtocols && kind != "text/event-stream" {
-		x.pause = &idling{ReadCloser: res.Body, limit: x.app.idle}
-		res.Body = x.pause
+	if res.StatusCode != http.StatusSwitchingProtocols {
+		idle := x.app.idle
+		if kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); kind == "text/event-stream" {
+			idle = 0
+		}
+		x.watch = newWatch(res.Body, idle, s.stall, x.w)
+		res.Body = x.watch
 	}
 	switch d := x.judgeResponse(res); d.Action {
 	case blocklog.Pass:
@@ -106,30 +109,12 @@ func (s *Server) answered(x *exchange, res *http.Response) error {
 		x.closeTransaction() // a socket may live for days; its inspection ends here
 	} else {
 		x.headers().apply(res.Header) // a handshake stays as the two agree on it
+		x.watch.giveTo(x.heldAnswer)
 	}
 	res.Header.Set("X-Request-Id", x.id)
 	x.leaveBody(res.Header)
 	x.status = res.StatusCode
 	return nil
-}
-
-// idling is an answer's body in which the application must not pause for longer
-// than limit: then it is closed, and so breaks off.
-type idling struct {
-	io.ReadCloser
-	limit time.Duration
-	fired atomic.Bool
-}
-
-func (b *idling) Read(p []byte) (int, error) {
-	if b.limit > 0 {
-		timer := time.AfterFunc(b.limit, func() {
-			b.fired.Store(true)
-			_ = b.Close() // which ends the read
-		})
-		defer timer.Stop()
-	}
-	return b.ReadCloser.Read(p)
 }
 
 // failed answers for an application that did not.
@@ -143,6 +128,7 @@ func (s *Server) failed(x *exchange, err error) {
 	}
 	var refused refusal
 	var timeout net.Error
+	var bad *answer.Malformed
 	switch {
 	case errors.As(err, &refused):
 		d = refused.Decision
@@ -152,6 +138,8 @@ func (s *Server) failed(x *exchange, err error) {
 	case errors.Is(err, context.Canceled) && x.r.Context().Err() != nil:
 		d.Reason, d.Detail = blocklog.ReasonClientGone, "the client left before the application answered"
 		d.Status = statusClientGone
+	case errors.As(err, &bad):
+		d.Reason, d.Detail = blocklog.ReasonUpstreamMalformed, bad.What
 	case errors.As(err, &timeout) && timeout.Timeout():
 		d.Reason, d.Status, d.Detail = blocklog.ReasonUpstreamSlow, http.StatusGatewayTimeout, "the application did not begin to answer in time (answer_timeout)"
 		if cannotConnect(err) {

@@ -19,7 +19,7 @@ import (
 var tiers = [][]string{
 	{"internal/strictyaml", "internal/schema", "blocklog"},
 	{"config", "rules"},
-	{"ratelimit", "waf", "internal/demo"},
+	{"answer", "ratelimit", "waf", "internal/demo"},
 	{"admin", "listen", "proxy", "tls", "review"},
 	{"cmd/edge"},
 }
