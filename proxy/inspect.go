@@ -16,7 +16,7 @@ import (
 
 // judge runs the WAF over the request, once. size is of the body.
 func (x *exchange) judge(body io.Reader, size int64) blocklog.Decision {
-	return x.verdict(blocklog.ReasonWAFRule, func() (*waf.Interruption, error) {
+	d := x.verdict(blocklog.ReasonWAFRule, func() (*waf.Interruption, error) {
 		x.tx = x.app.waf.Begin(waf.Request{
 			ID: x.id, Client: x.client, ServerName: x.host,
 			Method: x.r.Method, Target: x.r.RequestURI, Proto: x.r.Proto, Host: x.r.Host,
@@ -28,6 +28,10 @@ func (x *exchange) judge(body io.Reader, size int64) blocklog.Decision {
 		}
 		return x.tx.RequestBody(body, size)
 	})
+	if d.Reason != blocklog.ReasonWAFError {
+		x.inspection = blocklog.InspectedFull
+	}
+	return d
 }
 
 // disguisedJSON says that a body that is given out as plain text may be JSON, which
@@ -100,6 +104,9 @@ func (x *exchange) judgeTee() {
 	}
 	x.body = &held{head: seen}
 	x.note(x.judge(x.body.reader(), x.body.size()))
+	if (over || !whole) && x.inspection == blocklog.InspectedFull {
+		x.inspection = blocklog.InspectedHeaders
+	}
 }
 
 // note adds a decision that changes nothing. It comes before the one that ended

@@ -113,6 +113,8 @@ type exchange struct {
 	tx     *waf.Transaction // nil before inspection and where the WAF is off
 	answer *tee             // the copy of an answer's body that flows by, in detect mode
 
+	inspection string // how much of it the WAF has seen; "" is none
+
 	rules            []int // what matched, whether or not anything came of it
 	score, threshold int
 
