@@ -27,6 +27,7 @@ const (
 	handshakeTimeout = 5 * time.Second
 	headerTimeout    = 10 * time.Second
 	idleTimeout      = 60 * time.Second
+	writeTimeout     = 30 * time.Second // for a peer of HTTP/2 that takes no bytes at all
 	maxHeaderBytes   = 32 << 10
 	maxStreams       = 100 // concurrent requests on one HTTP/2 connection
 )
@@ -54,7 +55,7 @@ func New(h http.Handler, conf *tls.Config, logger *zap.Logger) *Server {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10, WriteByteTimeout: writeTimeout},
 		ErrorLog:          stdLog(logger),
 		BaseContext:       func(net.Listener) context.Context { return s.life },
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
