@@ -89,6 +89,7 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) welcome(raw net.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	defer cancel()
+	limitBacklog(raw)
 	c := tls.Server(raw, s.tls)
 	if err := c.HandshakeContext(ctx); err != nil {
 		s.logger.Debug("handshake failed", zap.Stringer("client", raw.RemoteAddr()), zap.Error(err))

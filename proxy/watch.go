@@ -15,7 +15,7 @@ import (
 const writeStall = 30 * time.Second
 
 // slowPiece is how much a slow client is given at once, so that it is seen to get on.
-const slowPiece = 1 << 10
+const slowPiece = 8 << 10
 
 // watch is the body of an answer on its way from the application to the client.
 // The reverse proxy reads a piece and writes it, in turn; one timer sees to it

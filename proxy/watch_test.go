@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/tls"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -79,23 +81,50 @@ func TestClientReadsNothing(t *testing.T) {
 	}
 }
 
+// pace is between two reads of a slow client.
+const pace = 10 * time.Millisecond
+
 // One that takes its time, but gets on, is served to the end.
 func TestClientReadsSlowly(t *testing.T) {
 	const size = 6 << 20
 	e := start(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, size)) }, rules.Block)
 	e.stall = 500 * time.Millisecond
-	res := e.do("GET", "/", nil)
-	tick := time.NewTicker(10 * time.Millisecond)
+	backlog := func(_, _ string, c syscall.RawConn) error { // as the room listen does
+		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, 25, 128<<10) })
+	}
+	conf := &net.ListenConfig{Control: backlog}
+	conf.SetMultipathTCP(false) // whose sockets do not hand the option down
+	l, err := conf.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := &http.Server{Handler: e}
+	go func() { _ = front.Serve(l) }() // ends with Close
+	t.Cleanup(func() { front.Close() })
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.(*net.TCPConn).SetReadBuffer(64 << 10) // or the kernel would read ahead for it
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: hr.test\r\nUser-Agent: x\r\nAccept: */*\r\n\r\n")
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(pace)
 	defer tick.Stop()
+	var failed error
 	got, begun := 0, time.Now()
 	for buf := make([]byte, 32<<10); ; <-tick.C {
 		n, err := io.ReadFull(res.Body, buf)
 		if got += n; err != nil {
+			failed = err
 			break
 		}
 	}
 	if took := time.Since(begun); got != size || took < 2*e.stall {
-		t.Errorf("%d bytes in %s", got, took)
+		t.Errorf("%d bytes in %s, %v, %+v", got, took, failed, e.events(""))
 	}
 }
 
