@@ -80,7 +80,7 @@ func (c *Conn) Begin(method string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.turn != nobodys {
-		c.spoil(malformed("the answer before has not ended"))
+		_ = c.spoil(malformed("the answer before has not ended"))
 		return
 	}
 	c.turn, c.method = requestBegun, method
