@@ -80,6 +80,9 @@ const (
 	ReasonUpstreamSlow   Reason = "upstream_timeout"
 	ReasonClientGone     Reason = "client_gone"
 	ReasonPanic          Reason = "panic"
+
+	ReasonUpstreamMalformed Reason = "upstream_malformed"
+	ReasonClientSlow        Reason = "client_slow"
 )
 
 // Decision is the answer of one check. The zero Decision means pass.

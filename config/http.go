@@ -3,6 +3,8 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,6 +95,11 @@ func (w *WebSocket) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// framing are headers that say how an answer is sent, and what its record is.
+var framing = []string{
+	"connection", "content-length", "date", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "x-request-id",
+}
+
 func (h *HTTP) complete() {
 	for _, s := range []*Strictness{&h.Targets, &h.Methods, &h.Types, &h.Bodies, &h.Cookies} {
 		*s = cmp.Or(*s, Strict)
@@ -108,14 +115,25 @@ func (h *HTTP) complete() {
 }
 
 func (h *HTTP) check(doc *strictyaml.Document, path string) {
-	for name, value := range h.Headers {
-		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
-			doc.Faultf(path+".headers."+name, "http.headers: %q: %q cannot be sent as a header", name, value)
+	spelled := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(h.Headers)) {
+		key := strings.ToLower(name)
+		switch {
+		case !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(h.Headers[name]):
+			doc.Faultf(path+".headers."+name, "http.headers: %q: %q cannot be sent as a header", name, h.Headers[name])
+		case slices.Contains(framing, key):
+			doc.Faultf(path+".headers."+name, "http.headers: %s is how an answer is sent, and not for sites to set", name)
+		case spelled[key] != "":
+			doc.Faultf(path+".headers."+name, "http.headers: %s and %s are one header", spelled[key], name)
 		}
+		spelled[key] = name
 	}
 	for i, name := range h.Hide {
-		if !httpguts.ValidHeaderFieldName(name) {
+		switch {
+		case !httpguts.ValidHeaderFieldName(name):
 			doc.Faultf(fmt.Sprintf("%s.hide[%d]", path, i), "http.hide: %q is no name of a header", name)
+		case slices.Contains(framing, strings.ToLower(name)):
+			doc.Faultf(fmt.Sprintf("%s.hide[%d]", path, i), "http.hide: %s is how an answer is sent, and cannot be hidden", name)
 		}
 	}
 	for i, c := range h.Charsets {

@@ -30,7 +30,8 @@ const (
 	handshakeTimeout = 5 * time.Second
 	headerTimeout    = 10 * time.Second // from its first byte
 	idleTimeout      = 60 * time.Second
-	maxStreams       = 100 // concurrent requests on one HTTP/2 connection
+	writeTimeout     = 30 * time.Second // for a peer of HTTP/2 that takes no bytes at all
+	maxStreams       = 100              // concurrent requests on one HTTP/2 connection
 
 	// What is still read of a client that has been refused, so that it gets to see why.
 	lingerTimeout = 500 * time.Millisecond
@@ -78,7 +79,7 @@ func New(h Refuser, conf *tls.Config, limits Limits, logger *zap.Logger) *Server
 		ConnState:         letGo,
 
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is a request like any other
-		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10, CountError: s.faults.count},
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10, WriteByteTimeout: writeTimeout, CountError: s.faults.count},
 		ErrorLog:                     stdLog(logger),
 		BaseContext:                  func(net.Listener) context.Context { return s.life },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
@@ -112,6 +113,7 @@ func (s *Server) Serve(l net.Listener) error {
 
 // welcome does the handshake and hands the connection on.
 func (s *Server) welcome(raw net.Conn) {
+	limitBacklog(raw)
 	entered, ok := s.door.enter(raw, s.announces(raw))
 	if !ok {
 		return

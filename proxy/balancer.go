@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"edge/answer"
 	"edge/config"
 )
 
@@ -23,7 +24,7 @@ import (
 // use the same ones. The zero value is ready.
 type Pools struct {
 	mu    sync.Mutex
-	pools map[string]*http.Transport
+	pools map[string]http.RoundTripper
 }
 
 // balancer hands requests to the servers of an upstream in turn.
@@ -51,7 +52,7 @@ func (p *Pools) balancer(u config.Upstream) (*balancer, error) {
 	return b, nil
 }
 
-func (p *Pools) transport(u config.Upstream) (*http.Transport, error) {
+func (p *Pools) transport(u config.Upstream) (http.RoundTripper, error) {
 	var roots []byte
 	if u.TLS.CA != "" {
 		var err error
@@ -70,15 +71,15 @@ func (p *Pools) transport(u config.Upstream) (*http.Transport, error) {
 		return nil, err
 	}
 	if p.pools == nil {
-		p.pools = map[string]*http.Transport{}
+		p.pools = map[string]http.RoundTripper{}
 	}
 	p.pools[key] = t
 	return t, nil
 }
 
-// newTransport makes connections as u says. It takes no proxy from the
-// environment: the upstream is what the configuration says.
-func newTransport(u config.Upstream, roots []byte) (*http.Transport, error) {
+// newTransport makes connections as u says, those of HTTP/1 under watch. It takes no
+// proxy from the environment: the upstream is what the configuration says.
+func newTransport(u config.Upstream, roots []byte) (http.RoundTripper, error) {
 	connect := time.Duration(u.ConnectTimeout)
 	t := &http.Transport{
 		DialContext:           (&net.Dialer{Timeout: connect}).DialContext,
@@ -89,17 +90,18 @@ func newTransport(u config.Upstream, roots []byte) (*http.Transport, error) {
 		IdleConnTimeout:       90 * time.Second,
 		DisableCompression:    true, // what the application and the client agree on is theirs
 	}
-	if u.Protocol == config.H2C {
-		t.Protocols = new(http.Protocols)
-		t.Protocols.SetUnencryptedHTTP2(true)
-	}
 	if roots != nil {
 		t.TLSClientConfig.RootCAs = x509.NewCertPool()
 		if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(roots) {
 			return nil, fmt.Errorf("upstream.tls.ca: %s holds no certificate", u.TLS.CA)
 		}
 	}
-	return t, nil
+	if u.Protocol == config.H2C {
+		t.Protocols = new(http.Protocols)
+		t.Protocols.SetUnencryptedHTTP2(true)
+		return t, nil
+	}
+	return answer.NewTransport(t), nil
 }
 
 // RoundTrip sends a request to a server. If that cannot be connected to, and

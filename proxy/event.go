@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"crypto/tls"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ func (x *exchange) event() blocklog.Event {
 		Edge:      blocklog.Edge{Tenant: x.tenant, Generation: x.snap.generation, Rules: x.rules, Timings: x.took},
 		Error:     x.fault,
 	}
+	e.Edge.Inspection = cmp.Or(x.inspection, blocklog.InspectedNone)
 	if x.score > 0 {
 		e.Edge.Score, e.Edge.Threshold = x.score, x.threshold
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -10,13 +11,14 @@ import (
 	"time"
 
 	"edge/blocklog"
+	"edge/form"
 	"edge/rules"
 	"edge/waf"
 )
 
 // judge runs the WAF over the request, once. size is of the body.
 func (x *exchange) judge(body io.Reader, size int64) blocklog.Decision {
-	return x.verdict(blocklog.ReasonWAFRule, func() (*waf.Interruption, error) {
+	d := x.verdict(blocklog.ReasonWAFRule, func() (*waf.Interruption, error) {
 		x.tx = x.app.waf.Begin(waf.Request{
 			ID: x.id, Client: x.client, ServerName: x.host,
 			Method: x.r.Method, Target: x.target.Raw, Proto: x.r.Proto, Host: x.r.Host,
@@ -28,6 +30,10 @@ func (x *exchange) judge(body io.Reader, size int64) blocklog.Decision {
 		}
 		return x.tx.RequestBody(body, size)
 	})
+	if d.Reason != blocklog.ReasonWAFError {
+		x.inspection = cmp.Or(x.reach, blocklog.InspectedFull)
+	}
+	return d
 }
 
 // disguisedJSON says that a body that is given out as plain text may be JSON, which
@@ -69,47 +75,37 @@ func (x *exchange) judgeResponse(res *http.Response) (pass blocklog.Decision) {
 			res.Body = x.answer
 			return nil, nil
 		}
-		held, err := hold(res, want)
-		if err != nil {
-			return nil, err
+		var err error
+		if x.heldAnswer, err = io.ReadAll(io.LimitReader(res.Body, want)); err != nil {
+			return nil, brokenAnswer{err}
 		}
-		return x.tx.ResponseBody(held)
+		return x.tx.ResponseBody(x.heldAnswer)
 	})
 }
 
 // brokenAnswer is an answer that ended before it was held.
 type brokenAnswer struct{ error }
 
-// hold reads the first n bytes of an answer's body and puts them back.
-func hold(res *http.Response, n int64) ([]byte, error) {
-	held, err := io.ReadAll(io.LimitReader(res.Body, n))
-	if err != nil {
-		return nil, brokenAnswer{err}
-	}
-	res.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(held), res.Body), res.Body}
-	return held, nil
-}
-
 // judgeTee judges a request by the copy of its body, as far as there is one, and
 // notes the decision. Of a body that was not read to its end, by an application
 // that answered early or because the client left, nothing can be said.
 func (x *exchange) judgeTee() {
 	defer x.spent(blocklog.StageWAF, time.Now())
-	whole := x.tee.complete()
+	whole, upload := x.tee.complete(), x.tee.partial
 	seen, over := x.tee.take()
 	x.tee = nil
 	switch {
+	case over && upload:
+		seen, _ = presentable(x.kind, seen, form.Limits{Charsets: x.app.http.Charsets}) // nothing, where it is malformed
+		x.reach = blocklog.InspectedPartial
 	case over:
 		x.note(blocklog.Decision{
 			Action: blocklog.Detect, Stage: blocklog.StageBody, Reason: blocklog.ReasonBodyTooLarge,
 			Detail: fmt.Sprintf("the body is larger than %s and was not inspected", x.app.maxBody),
 		})
-		seen = nil
+		seen, x.reach = nil, blocklog.InspectedHeaders
 	case !whole:
-		seen = nil
+		seen, x.reach = nil, blocklog.InspectedHeaders
 	}
 	x.body = &held{head: seen}
 	x.note(x.inLane(x.body.size(), func() blocklog.Decision { return x.judge(x.body.reader(), x.body.size()) }))

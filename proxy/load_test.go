@@ -23,8 +23,8 @@ func (e *edge) bulkheads(c config.Concurrency) {
 	a.concurrency, a.tenant.Known = c, []string{"acme", "globex"}
 }
 
-// ask sends a request for a tenant, and returns nil where the client has left.
-func (e *edge) ask(ctx context.Context, tenant, path, body string) *http.Response {
+// askAs sends a request for a tenant, and returns nil where the client has left.
+func (e *edge) askAs(ctx context.Context, tenant, path, body string) *http.Response {
 	e.t.Helper()
 	method := http.MethodGet
 	if body != "" {
@@ -72,7 +72,7 @@ func TestHangingTenant(t *testing.T) {
 	var refused, served atomic.Int64
 	for range 300 {
 		all.Go(func() {
-			switch res := e.ask(t.Context(), "acme", "/hang", ""); {
+			switch res := e.askAs(t.Context(), "acme", "/hang", ""); {
 			case res == nil:
 			case res.StatusCode == http.StatusOK:
 				served.Add(1)
@@ -83,11 +83,11 @@ func TestHangingTenant(t *testing.T) {
 	}
 	e.until("250 hang and 50 wait", func() bool { return hanging.Load() == 250 && e.Load()["hr"].Waiting == 50 })
 	for range 20 {
-		if res := e.ask(t.Context(), "globex", "/", ""); res == nil || res.StatusCode != http.StatusOK {
+		if res := e.askAs(t.Context(), "globex", "/", ""); res == nil || res.StatusCode != http.StatusOK {
 			t.Fatal("another tenant is not served while the first hangs")
 		}
 	}
-	res := e.ask(t.Context(), "acme", "/", "")
+	res := e.askAs(t.Context(), "acme", "/", "")
 	if res == nil || res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") != "3600" {
 		t.Fatalf("one more of the first: %+v", res)
 	}
@@ -117,21 +117,21 @@ func TestWaitingForAPlace(t *testing.T) {
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer close(release)
-	all.Go(func() { e.ask(t.Context(), "acme", "/hang", "") })
+	all.Go(func() { e.askAs(t.Context(), "acme", "/hang", "") })
 	e.until("one hangs", func() bool { return e.Load()["hr"].InUse == 1 })
 	ctx, leave := context.WithCancel(t.Context())
-	all.Go(func() { e.ask(ctx, "acme", "/", "") })
+	all.Go(func() { e.askAs(ctx, "acme", "/", "") })
 	e.until("one waits", func() bool { return e.Load()["hr"].Waiting == 1 })
 	leave()
 	e.until("nobody waits", func() bool { return e.Load()["hr"].Waiting == 0 })
 	limits.Wait = strictyaml.Duration(time.Millisecond)
 	e.bulkheads(limits)
-	if res := e.ask(t.Context(), "acme", "/", ""); res == nil || res.StatusCode != 503 || res.Header.Get("Retry-After") != "1" {
+	if res := e.askAs(t.Context(), "acme", "/", ""); res == nil || res.StatusCode != 503 || res.Header.Get("Retry-After") != "1" {
 		t.Errorf("after the time allowed: %+v", res)
 	}
 	limits.Mode = config.LoadDetect
 	e.bulkheads(limits)
-	res := e.ask(t.Context(), "acme", "/", "")
+	res := e.askAs(t.Context(), "acme", "/", "")
 	if res == nil || res.StatusCode != http.StatusOK {
 		t.Fatalf("in detect: %+v", res)
 	}
@@ -155,7 +155,7 @@ func TestStreamsTakeNoPlace(t *testing.T) {
 	defer close(release)
 	e.bulkheads(config.Concurrency{App: 1, Tenant: 1, Queue: 1, Wait: strictyaml.Duration(time.Second)})
 	for range 3 {
-		if res := e.ask(t.Context(), "acme", "/stream", ""); res == nil || res.StatusCode != http.StatusOK {
+		if res := e.askAs(t.Context(), "acme", "/stream", ""); res == nil || res.StatusCode != http.StatusOK {
 			t.Fatalf("%+v", res)
 		}
 	}
@@ -179,12 +179,12 @@ func TestInspectionLanes(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, body := range []string{"", "note=hello"} {
-				if res := e.ask(t.Context(), "acme", "/", body); res == nil || res.StatusCode != http.StatusOK {
+				if res := e.askAs(t.Context(), "acme", "/", body); res == nil || res.StatusCode != http.StatusOK {
 					t.Errorf("a small body: %+v", res)
 				}
 			}
 			seen.Store(0)
-			res := e.ask(t.Context(), "acme", "/", attack)
+			res := e.askAs(t.Context(), "acme", "/", attack)
 			if res == nil {
 				t.Fatal("no answer")
 			}
@@ -203,7 +203,7 @@ func TestInspectionLanes(t *testing.T) {
 				t.Errorf("Retry-After %q", retry)
 			}
 			leave()
-			res = e.ask(t.Context(), "acme", "/", attack)
+			res = e.askAs(t.Context(), "acme", "/", attack)
 			if events := e.events(res.Header.Get("X-Request-Id")); len(events) != 2 || events[1].Edge.Reason != blocklog.ReasonWAFScore {
 				t.Errorf("when there is room: %d, %+v", res.StatusCode, events)
 			}

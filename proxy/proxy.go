@@ -14,6 +14,7 @@ package proxy
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net/http"
@@ -26,6 +27,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"edge/answer"
 	"edge/blocklog"
 	"edge/config"
 	"edge/form"
@@ -65,6 +67,7 @@ type Server struct {
 	observe  Observer
 	logger   *zap.Logger
 	stdLog   *log.Logger // for the reverse proxy
+	stall    time.Duration
 	checks   []check
 	crowd    *Crowd
 	underWay sync.WaitGroup
@@ -77,7 +80,7 @@ type Observer func(e *blocklog.Event, decisions []blocklog.Decision)
 // replaced it. observe is called with every request when it is over, and what was
 // decided about it.
 func New(snap *Snapshot, limits ratelimit.Store, spool *Spool, records *blocklog.Log, observe Observer, logger *zap.Logger) *Server {
-	s := &Server{limits: limits, load: newLoad(), spool: spool, log: records, observe: observe, logger: logger, stdLog: zap.NewStdLog(logger), checks: checks, crowd: NewCrowd(logger)}
+	s := &Server{limits: limits, load: newLoad(), spool: spool, log: records, observe: observe, logger: logger, stdLog: zap.NewStdLog(logger), stall: writeStall, checks: checks, crowd: NewCrowd(logger)}
 	s.current.Store(snap)
 	return s
 }
@@ -117,15 +120,17 @@ type exchange struct {
 	upgrade bool        // a WebSocket is asked for
 	socket  func()      // gives back the place of a WebSocket; nil where there is none
 
-	body    *held            // held for inspection, in block mode
-	unread  bool             // the client may have more of a body to send than was held
-	upload  *paced           // the body as it comes
-	partial bool             // of an upload, only the beginning is judged
-	tee     *tee             // the copy of it, in detect mode
-	tx      *waf.Transaction // nil before inspection and where the WAF is off
-	answer  *tee             // the copy of an answer's body that flows by, in detect mode
-	load    *load
-	leave   func() // the place among the requests under way; nil before it has one, and after
+	body   *held            // held for inspection, in block mode
+	unread bool             // the client may have more of a body to send than was held
+	upload *paced           // the body as it comes
+	tee    *tee             // the copy of it, in detect mode
+	tx     *waf.Transaction // nil before inspection and where the WAF is off
+	answer *tee             // the copy of an answer's body that flows by, in detect mode
+	load   *load
+	leave  func() // the place among the requests under way; nil before it has one, and after
+
+	reach      string // how much of it the WAF can see; "" is all
+	inspection string // how much of it the WAF has seen; "" is none
 
 	rules            []int // what matched, whether or not anything came of it
 	score, threshold int
@@ -134,9 +139,12 @@ type exchange struct {
 	refused   bool
 	status    int // what the client was or will be told; 0: nothing yet
 	fault     blocklog.Fault
-	pause     *idling   // the body of the answer
 	forwarded time.Time // when the application was asked
-	took      blocklog.Timings
+
+	watch      *watch // over the body of the answer
+	heldAnswer []byte // the beginning of it, which was inspected
+
+	took blocklog.Timings
 }
 
 // spent adds the time since from to what stage has taken.
@@ -283,10 +291,14 @@ func (s *Server) forward(x *exchange) { s.reverseProxy(x).ServeHTTP(x.w, x.r) }
 func (s *Server) refuse(x *exchange, d blocklog.Decision) {
 	x.end(d)
 	x.status = d.Status
+	x.headers().apply(x.w.Header())
 	x.leaveBody(x.w.Header())
 	x.leaveUpgrade(x.w.Header())
 	if d.Status == http.StatusMethodNotAllowed {
 		x.w.Header().Set("Allow", strings.Join(x.app.methods, ", "))
+	}
+	if s.stall > 0 {
+		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(s.stall)) // every server we use supports it
 	}
 	respond(x.w, x.r, x.id, d)
 }
@@ -306,6 +318,7 @@ func (s *Server) finish(x *exchange) {
 	if p != nil {
 		s.recovered(x, p)
 	}
+	x.watch.stop()
 	x.endInspection()
 	x.body.close()
 	if x.socket != nil {
@@ -330,8 +343,13 @@ func (x *exchange) brokenOff(status int) blocklog.Decision {
 		Action: blocklog.Fail, Stage: blocklog.StageUpstream, Reason: blocklog.ReasonUpstream, Status: status,
 		Detail: "the answer broke off",
 	}
-	if x.pause != nil && x.pause.fired.Load() {
+	late, err := x.watch.gaveUp()
+	var bad *answer.Malformed
+	switch {
+	case late == application:
 		d.Reason, d.Detail = blocklog.ReasonUpstreamSlow, fmt.Sprintf("the application paused for %s within its answer (idle_timeout)", x.app.idle)
+	case errors.As(err, &bad):
+		d.Reason, d.Detail = blocklog.ReasonUpstreamMalformed, bad.What
 	}
 	return d
 }
@@ -341,7 +359,10 @@ func (x *exchange) brokenOff(status int) blocklog.Decision {
 // yet is told that.
 func (s *Server) recovered(x *exchange, p any) {
 	d := blocklog.Decision{Action: blocklog.Fail, Stage: blocklog.StageInternal, Reason: blocklog.ReasonPanic, Status: http.StatusInternalServerError}
+	late, _ := x.watch.gaveUp()
 	switch {
+	case p == http.ErrAbortHandler && late == recipient: //nolint:errorlint // net/http compares it so, too
+		d = s.clientSlow(x.status)
 	case p == http.ErrAbortHandler && x.r.Context().Err() != nil: //nolint:errorlint // net/http compares it so, too
 		return // the client left an answer it had begun to get, as streams end
 	case p == http.ErrAbortHandler: //nolint:errorlint // net/http compares it so, too

@@ -49,8 +49,19 @@ func start(t testing.TB, upstream http.HandlerFunc, mode rules.Mode, change ...f
 	t.Helper()
 	back := httptest.NewServer(upstream)
 	t.Cleanup(back.Close)
+	return startAt(t, back.URL, mode, change...)
+}
+
+// startAt is start with an upstream of the caller's own. What follows a # in its
+// URL is its answer_timeout.
+func startAt(t testing.TB, upstream string, mode rules.Mode, change ...func(*rules.Set)) *edge {
+	t.Helper()
 	var u config.Upstream
-	if err := u.UnmarshalText([]byte(back.URL)); err != nil {
+	upstream, patience, limited := strings.Cut(upstream, "#")
+	if limited && u.AnswerTimeout.UnmarshalText([]byte(patience)) != nil {
+		t.Fatal("no such duration")
+	}
+	if err := u.UnmarshalText([]byte(upstream)); err != nil {
 		t.Fatal(err)
 	}
 	set, err := rules.Load(nil)

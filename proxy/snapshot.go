@@ -25,6 +25,7 @@ type Snapshot struct {
 	wild       map[string]*app // by what follows "*."
 	redact     blocklog.Redactor
 	origin     Origin
+	headers    headers       // of answers that no app gives
 	engines    []*waf.Engine // to be released with the snapshot
 }
 
@@ -44,6 +45,7 @@ type app struct {
 	types    []string
 
 	concurrency  config.Concurrency
+	headers      headers       // of answers
 	idle         time.Duration // how long the application may pause within an answer
 	readsAnswers bool          // bodies of answers are held and inspected
 }
@@ -56,7 +58,7 @@ func Compile(c *config.Config, sets map[string]rules.Set, policies map[string]*a
 	snap := &Snapshot{
 		generation: generation,
 		exact:      map[string]*app{}, wild: map[string]*app{},
-		redact: blocklog.NewRedactor(c.Log.Redact), origin: NewOrigin(c.ClientIP),
+		redact: blocklog.NewRedactor(c.Log.Redact), origin: NewOrigin(c.ClientIP), headers: newHeaders(config.HTTP{}),
 	}
 	snap.uses.Store(1)
 	var errs []error
@@ -81,6 +83,7 @@ func (s *Snapshot) add(c config.App, set rules.Set, policy *access.Policy, engin
 		name: c.Name, upstream: upstream, tenant: c.Tenant, access: policy,
 		limits: set.RateLimits, uploads: set.Uploads, mode: set.WAF.Mode, maxBody: c.MaxBody, http: c.HTTP, methods: set.WAF.Methods, types: set.WAF.ContentTypes,
 		concurrency:  c.Concurrency,
+		headers:      newHeaders(c.HTTP),
 		idle:         time.Duration(c.Upstream.IdleTimeout),
 		readsAnswers: set.WAF.Mode == rules.Block && len(set.WAF.Responses.Inspect) > 0,
 	}

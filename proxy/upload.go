@@ -45,7 +45,7 @@ func (s *Server) sample(x *exchange, u *rules.Upload) (pass blocklog.Decision) {
 	if f != nil && x.checksBody() {
 		return faulty(f)
 	}
-	x.body, x.partial = &held{head: head}, true
+	x.body, x.reach = &held{head: head}, blocklog.InspectedPartial
 	x.flow(&capped{ReadCloser: x.r.Body, left: most, most: most})
 	return pass
 }

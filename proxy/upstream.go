@@ -3,15 +3,14 @@ package proxy
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
+	"edge/answer"
 	"edge/blocklog"
 )
 
@@ -76,11 +75,19 @@ func (r refusal) Refusal() blocklog.Decision { return r.Decision }
 // answered looks at the head of an answer before the client gets it.
 func (s *Server) answered(x *exchange, res *http.Response) error {
 	x.spent(blocklog.StageUpstream, x.forwarded)
-	if kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); res.StatusCode != http.StatusSwitchingProtocols && kind != "text/event-stream" {
-		x.pause = &idling{ReadCloser: res.Body, limit: x.app.idle}
-		res.Body = x.pause
-	} else {
+	switched := res.StatusCode == http.StatusSwitchingProtocols
+	kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
+	endless := switched || kind == "text/event-stream"
+	if endless {
 		x.left() // it may be open for days, and most of the time nothing happens
+	}
+	if !switched {
+		idle := x.app.idle
+		if endless {
+			idle = 0
+		}
+		x.watch = newWatch(res.Body, idle, s.stall, x.w)
+		res.Body = x.watch
 	}
 	switch d := x.judgeResponse(res); d.Action {
 	case blocklog.Pass:
@@ -90,34 +97,16 @@ func (s *Server) answered(x *exchange, res *http.Response) error {
 		return refusal{d}
 	}
 	res.Header.Set("X-Request-Id", x.id)
-	if res.StatusCode == http.StatusSwitchingProtocols {
+	if switched {
 		x.closeTransaction() // a socket may live for days; its inspection ends here
-		x.status = res.StatusCode
 		return x.switched(res)
 	}
+	x.headers().apply(res.Header) // but not to a handshake, which stays as the two agree on it
+	x.watch.giveTo(x.heldAnswer)
 	x.leaveBody(res.Header)
 	x.leaveUpgrade(res.Header)
 	x.status = res.StatusCode
 	return nil
-}
-
-// idling is an answer's body in which the application must not pause for longer
-// than limit: then it is closed, and so breaks off.
-type idling struct {
-	io.ReadCloser
-	limit time.Duration
-	fired atomic.Bool
-}
-
-func (b *idling) Read(p []byte) (int, error) {
-	if b.limit > 0 {
-		timer := time.AfterFunc(b.limit, func() {
-			b.fired.Store(true)
-			_ = b.Close() // which ends the read
-		})
-		defer timer.Stop()
-	}
-	return b.ReadCloser.Read(p)
 }
 
 // failed answers for an application that did not.
@@ -131,6 +120,7 @@ func (s *Server) failed(x *exchange, err error) {
 	}
 	var refused refusal
 	var timeout net.Error
+	var bad *answer.Malformed
 	switch {
 	case errors.As(err, &refused):
 		d = refused.Decision
@@ -141,6 +131,8 @@ func (s *Server) failed(x *exchange, err error) {
 	case errors.Is(err, context.Canceled) && x.r.Context().Err() != nil:
 		d.Reason, d.Detail = blocklog.ReasonClientGone, "the client left before the application answered"
 		d.Status = statusClientGone
+	case errors.As(err, &bad):
+		d.Reason, d.Detail = blocklog.ReasonUpstreamMalformed, bad.What
 	case errors.As(err, &timeout) && timeout.Timeout():
 		d.Reason, d.Status, d.Detail = blocklog.ReasonUpstreamSlow, http.StatusGatewayTimeout, "the application did not begin to answer in time (answer_timeout)"
 		if cannotConnect(err) {

@@ -113,6 +113,7 @@ func (x *exchange) switched(res *http.Response) error {
 			Detail: "the application switched protocols though nobody had asked for it, or to something else",
 		}}
 	}
+	x.status = res.StatusCode
 	res.Body = newTunnel(both, time.Duration(x.app.http.WebSocket.Idle), time.Duration(x.app.http.WebSocket.Lifetime))
 	return nil
 }

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package listen
+
+import "net"
+
+// limitBacklog is for Linux.
+func limitBacklog(net.Conn) {}
