@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"edge/internal/ranges"
 	"edge/internal/strictyaml"
 )
 
@@ -77,23 +78,8 @@ type Prefix struct{ netip.Prefix }
 
 // UnmarshalText reads 10.0.0.7 or 10.0.0.0/8.
 func (p *Prefix) UnmarshalText(text []byte) (err error) {
-	if addr, err := netip.ParseAddr(string(text)); err == nil && addr.Zone() == "" {
-		p.Prefix = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())
-		return nil
-	}
-	if p.Prefix, err = netip.ParsePrefix(string(text)); err != nil {
-		return fmt.Errorf("%q is no address or range; write 10.0.0.7 or 10.0.0.0/8", text)
-	}
-	if p.Prefix != p.Masked() {
-		return fmt.Errorf("%q has bits set behind its length; did you mean %s?", text, p.Masked())
-	}
-	if p.Addr().Is4In6() { // addresses are compared unmapped, so this would be nobody
-		if p.Bits() < 96 {
-			return fmt.Errorf("%q is neither a range of IPv4 nor one of IPv6", text)
-		}
-		p.Prefix = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-	}
-	return nil
+	p.Prefix, err = ranges.ParsePrefix(string(text))
+	return err
 }
 
 // In returns the first range of list that a, unmapped, is in.

@@ -22,6 +22,7 @@ import (
 	"time"
 	"unicode"
 
+	"edge/internal/ranges"
 	"edge/internal/strictyaml"
 )
 
@@ -29,9 +30,10 @@ import (
 type Config struct {
 	Process
 	ClientIP ClientIP `yaml:"client_ip"`
-	TLS      TLS      `yaml:"tls"`
-	Log      Log      `yaml:"log"`
-	Apps     []App    `yaml:"apps"`
+	Addresses
+	TLS  TLS   `yaml:"tls"`
+	Log  Log   `yaml:"log"`
+	Apps []App `yaml:"apps"`
 
 	doc *strictyaml.Document
 }
@@ -49,11 +51,13 @@ func (c *Config) Files(path string) []string {
 	if c == nil {
 		return files
 	}
+	files = append(files, c.listFiles()...)
 	for _, f := range c.TLS.Files {
 		files = append(files, f.Cert, f.Key)
 	}
 	for _, a := range c.Apps {
 		files = append(files, a.Rules...)
+		files = append(files, ranges.Files(a.Trust)...)
 		if a.Upstream.TLS.CA != "" {
 			files = append(files, a.Upstream.TLS.CA)
 		}
@@ -153,6 +157,8 @@ type App struct {
 	// Rules are rules files, in order; a later one overrides an earlier one.
 	// Without any, the WAF blocks at paranoia level 1.
 	Rules []string `yaml:"rules"`
+	// Trust are addresses that this app never bans, beside those no app does.
+	Trust []ranges.Item `yaml:"trust"`
 	// MaxBody is the largest request body, in bytes or with a unit (512KiB,
 	// 1MiB). A larger one is answered with 413. Default 1MiB.
 	MaxBody strictyaml.Size `yaml:"max_body"`
@@ -188,6 +194,7 @@ func (c *Config) complete(dir string) {
 		}
 	}
 	resolve(&c.State.Dir)
+	c.Addresses.complete(dir)
 	c.ClientIP.complete()
 	c.Log.MaxSize = cmp.Or(c.Log.MaxSize, 100<<20)
 	c.Log.MaxTotal = cmp.Or(c.Log.MaxTotal, 1<<30)
@@ -201,6 +208,7 @@ func (c *Config) complete(dir string) {
 		a.MaxBody = cmp.Or(a.MaxBody, 1<<20)
 		a.Upstream.complete(resolve)
 		a.HTTP.complete()
+		ranges.Resolve(a.Trust, dir)
 		for j := range a.Rules {
 			resolve(&a.Rules[j])
 		}
@@ -244,10 +252,12 @@ func (c *Config) check(doc *strictyaml.Document) {
 	if len(c.Apps) == 0 {
 		doc.Faultf("apps", "apps: there is no application to serve")
 	}
+	c.Addresses.check(doc)
 	names, hosts := map[string]bool{}, map[string]string{}
 	for i := range c.Apps {
 		path := fmt.Sprintf("apps[%d]", i)
 		c.Apps[i].check(doc, path, names, hosts)
+		c.checkNames(doc, path+".trust", c.Apps[i].Trust)
 		c.Apps[i].Tenant.check(doc, path+".tenant", len(c.ClientIP.TrustedProxies) > 0)
 	}
 }

@@ -16,7 +16,7 @@ type Limits struct {
 	Depth  int // 64: of JSON and XML
 	Values int // 20,000: names and values of JSON, elements and attributes of XML
 	Name   int // 1 KiB: of a JSON name, an XML name, the name of a part
-	Token  int // 4 MiB: what lies between two tags of XML, and a tag itself
+	Token  int // 1 MiB: what lies between two tags of XML, and a tag itself
 	Params int // 1,000: of a form
 	Parts  int // 200: of multipart
 
@@ -42,7 +42,7 @@ func (l Limits) complete() Limits {
 	l.Depth = cmp.Or(l.Depth, 64)
 	l.Values = cmp.Or(l.Values, 20_000)
 	l.Name = cmp.Or(l.Name, 1<<10)
-	l.Token = cmp.Or(l.Token, 4<<20)
+	l.Token = cmp.Or(l.Token, 1<<20)
 	l.Params = cmp.Or(l.Params, maxParams)
 	l.Parts = cmp.Or(l.Parts, 200)
 	if l.Charsets == nil {
@@ -82,7 +82,7 @@ type source struct {
 
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.Reader.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // readers return it bare, and only so it is the end
+	if err != nil && err != io.EOF {
 		s.err = err
 	}
 	return n, err

@@ -67,8 +67,8 @@ func TestBodies(t *testing.T) {
 			`{}`, `[]`, " {\"a\":1}\r\n", `{"a":1,"b":[true,false,null,-1.5e-3,"x"]}`, `{"name":"O'Brien & Söhne 😀 50 %"}`,
 			`{"a":"\ud83d\ude00 \u00e9 \\ \" \/"}`, `[{"a":1},{"a":1}]`, `{"a":{"a":{"a":1}}}`, `{"a":{"b":1},"b":{"a":1}}`, `{"a.b":1,"a":{"c":2}}`,
 			`{"":1}`, `{"a":"{\"a\":1}"}`, `{"a":[[1],[1]]}`, nested(64, "[", "", "]"), nested(63, `{"a":`, "{}", "}"),
-			`["` + strings.Repeat("é", 1<<20) + `"]`, `{"` + strings.Repeat("a", 1024) + `":1}`, `{"` + strings.Repeat(`\u0061`, 1024) + `":1}`,
-			"[" + strings.Repeat("1,", 19_998) + "1]", "[" + strings.Repeat(" ", 1<<20) + "]", `{"a":1,"b":"a","c":"\u0000"}`,
+			`["` + strings.Repeat("é", 1<<15) + `"]`, `{"` + strings.Repeat("a", 1024) + `":1}`, `{"` + strings.Repeat(`\u0061`, 1024) + `":1}`,
+			"[" + strings.Repeat("1,", 19_998) + "1]", "[" + strings.Repeat(" ", 1<<16) + "]", `{"a":1,"b":"a","c":"\u0000"}`,
 			`[123456789012345678901234567890]`,
 		},
 		"application/x-ndjson": {"{}", "{}\n", "{\"a\":1}\n{\"a\":1}\r\n[2]\n", "\n{}\n\n{}\n", strings.Repeat("{}\n", 1000)},
@@ -87,7 +87,7 @@ func TestBodies(t *testing.T) {
 		"application/xml": {
 			`<a/>`, `<?xml version="1.0"?><a/>`, "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone='yes' ?>\n<a>\n</a>\n", "\uFEFF<a/>", "\uFEFF<?xml version='1.0' encoding='us-ascii'?><a/>",
 			`<a b="1" c='2'>x &amp; &lt; &#65; &#x20AC; ü<![CDATA[ <x> ]]><!-- c --></a>`, `<s:E xmlns:s="urn:x"><s:B a="1" s:a="2"/></s:E>`,
-			nested(64, "<a>", "", "</a>"), "<a>" + strings.Repeat("<b/>", 19_999) + "</a>", "<!-- x --><a/><!-- y -->", "<a>" + strings.Repeat("text ", 100_000) + "</a>",
+			nested(64, "<a>", "", "</a>"), "<a>" + strings.Repeat("<b/>", 19_999) + "</a>", "<!-- x --><a/><!-- y -->", "<?xml version='1.0'?>\r\n\r\n<a/>\r\n", "<a>" + strings.Repeat("text ", 10_000) + "</a>",
 		},
 	} {
 		for _, body := range bodies {
@@ -116,14 +116,14 @@ func TestNoBodies(t *testing.T) {
 			`{"a":1}`, `{"a":"b=c"}`, `["a=b"]`, `"a=b"`, `<?xml version="1.0"?>`, "<a b=\"c\"/>", " {\"a\":\"=\"}", "a=%", "a=%4", "a=%zz", "a=%u0041", "%=a", "a=%2", "a=\x00", "a=%00", "a=b\r\n", "a=\tb", "a=\x7f",
 			"a=%ff", "a=%c0%af", "a=%ED%A0%80", "a=\xff", "a=%C3", "a=%C3&b=c", "a=\xc3%A9\xc3", "--b--!", "a,b", "a:b", "a/b", "a b", strings.Repeat("&", 1000), "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nb\r\n--x--\r\n",
 		},
-		"text/plain": {"\x00", "a\x00", "\xff", "\xc3", "a\xed\xa0\x80", "{", "{a}", "[x]", " \r\n\t{'a':1}", "\uFEFF{", "\uFEFF [", strings.Repeat(" ", 100_000) + "{", `{"a":1,"a":2}`},
+		"text/plain": {"\x00", "a\x00", "\xff", "\xc3", "a\xed\xa0\x80", "{", "{a}", "[x]", " \r\n\t{'a':1}", "\uFEFF{", "\uFEFF [", strings.Repeat(" ", 10_000) + "{", `{"a":1,"a":2}`},
 		"application/xml": {
-			"", " ", "text", "<a>", "<a></b>", "</a>", "<a/><b/>", "<a/>x", "x<a/>", "<a b=1/>", "<a b/>", `<a b="1" b="2"/>`, `<a b="<"/>`, "<a>]]></a>", "<a><!-- -- --></a>", "<a>&x;</a>", "<a>&</a>", "<a>& b</a>",
+			"", " ", "text", "<a>", "<a></b>", "</a>", "<a/><b/>", "<a/>x", "x<a/>", "<a/>&#32;", "<![CDATA[ ]]><a/>", "<a/ >", "< a/>", "<a></ a>", "<a><?xml version='1.0'?></a>", "\uFEFF\uFEFF<a/>", "<a b=1/>", "<a b/>", `<a b="1" b="2"/>`, `<a b="<"/>`, "<a>]]></a>", "<a><!-- -- --></a>", "<a>&x;</a>", "<a>&</a>", "<a>& b</a>",
 			`<!DOCTYPE a><a/>`, `<!DOCTYPE a SYSTEM "http://x"><a/>`, `<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>`, "<!doctype a><a/>", "<a><!ENTITY x></a>", "<?php x?><a/>", "<a><?x y?></a>", `<?xml-stylesheet href="x"?><a/>`,
 			` <?xml version="1.0"?><a/>`, `<a/><?xml version="1.0"?>`, `<?xml version="1.1"?><a/>`, `<?xml version="1.0" encoding="utf-16"?><a/>`, `<?xml version="1.0" encoding = "utf-7"?><a/>`, `<?xml version="1.0" encoding="iso-8859-1"?><a/>`,
 			`<?xml encoding="utf-8"?><a/>`, `<?xml?><a/>`, `<?xml version="1.0" x="y"?><a/>`, `<?xml version="1.0"encoding="utf-8"?><a/>`, `<?xml version="1.0" version="1.0"?><a/>`,
 			"\xff\xfe<\x00a\x00/\x00>\x00", "\xfe\xff\x00<", "<a>\xff</a>", "<a>\x00</a>", "<a>&#0;</a>", "<a>&#xD800;</a>", "<a>&#x110000;</a>", "<a>&#xFFFE;</a>", "<a>&#000000000000000055296;</a>", "<a>&#-1;</a>", "<a>&#;</a>", "<a>&#x;</a>",
-			nested(65, "<a>", "", "</a>"), "<a>" + strings.Repeat("<b/>", 20_000) + "</a>", "<a " + strings.Repeat(`b="" `, 100_000) + "/>", "<" + strings.Repeat("a", 2000) + "/>", "<a>" + strings.Repeat("x", 5<<20) + "</a>", "{}", "<a>\u0001</a>",
+			nested(65, "<a>", "", "</a>"), "<a>" + strings.Repeat("<b/>", 20_000) + "</a>", "<a " + strings.Repeat(`b="" `, 100_000) + "/>", "<" + strings.Repeat("a", 2000) + "/>", "<a>" + strings.Repeat("x", 1100<<10) + "</a>", "{}", "<a>\u0001</a>",
 		},
 	} {
 		for _, body := range bodies {
@@ -191,7 +191,7 @@ func (r *repeated) Read(p []byte) (int, error) {
 }
 
 func TestBodiesInLittleMemory(t *testing.T) {
-	const size = 16 << 20
+	const size = 2 << 20
 	part := "--b\r\nContent-Disposition: form-data; name=a\r\n\r\n"
 	for name, c := range map[string]struct {
 		kind string
@@ -212,7 +212,7 @@ func TestBodiesInLittleMemory(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			err := Body(typed(t, c.kind), c.r, Limits{})
 			runtime.ReadMemStats(&after)
-			if n := after.TotalAlloc - before.TotalAlloc; err != nil || n > 1<<20 {
+			if n := after.TotalAlloc - before.TotalAlloc; err != nil || n > 256<<10 {
 				t.Errorf("%v, %d bytes", err, n)
 			}
 		})
@@ -245,7 +245,7 @@ func TestMultipart(t *testing.T) {
 		part(field+`; filename=""`+"\r\nContent-Type: application/octet-stream", "") + "--b--",
 		file("a.pdf"), file("O'Brien – Lohnzettel Mai (1).pdf"), file("Müller & Söhne; 50 %.pdf"), file("😀 a%22b.pdf"), file("a=b,c.tar.gz"), file("Überweisung…x"),
 		strings.Repeat(part(field, "x"), 200) + "--b--",
-		part(field, strings.Repeat("x\r\n", 100_000)) + "--b--",
+		part(field, strings.Repeat("x\r\n", 10_000)) + "--b--",
 		part(field, strings.Repeat("\r\n--", 10_000)) + "--b--",
 	} {
 		if f := judge(t, kind, body, Limits{}); f != nil {
@@ -394,7 +394,7 @@ func FuzzXML(f *testing.F) {
 		roots, depth := 0, 0
 		for {
 			token, err := dec.RawToken()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			switch token.(type) {

@@ -257,7 +257,7 @@ func (p path) child(name []byte) path {
 
 // fold is the least of the characters that differ from r in case alone.
 func fold(r rune) rune {
-	if r < utf8.RuneSelf && r != 'k' && r != 's' {
+	if r < utf8.RuneSelf {
 		if 'a' <= r && r <= 'z' {
 			r -= 'a' - 'A'
 		}

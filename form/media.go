@@ -60,7 +60,10 @@ func ContentType(values []string, charsets []string) (Type, *Fault) {
 	}
 	t := Type{Media: strings.ToLower(media)}
 	t.Kind = kindOf(t.Media)
-	return t, t.complete(params, charsets)
+	if f := t.complete(params, charsets); f != nil {
+		return Type{}, f
+	}
+	return t, nil
 }
 
 // complete takes the parameters that change how a body is read.

@@ -18,7 +18,7 @@ const (
 
 // Target is a request target in the origin form (RFC 9112, 3.2.1), or "*".
 type Target struct {
-	Raw   string // what is inspected and forwarded: as received, with runs of "/" in the path merged
+	Raw   string // what is inspected and forwarded: as received, with runs of "/" in the path merged, but for that of a URL in it
 	Path  string // the path decoded, which is what rules match
 	Query string // what follows the "?", as received
 }
@@ -83,13 +83,15 @@ func onWire(raw string, strict bool) *Fault {
 	return nil
 }
 
+// mergeSlashes leaves the two of a URL within a path ("/to/https://…"), which is what
+// the rules against including one look for.
 func mergeSlashes(path string) string {
 	if !strings.Contains(path, "//") {
 		return path
 	}
 	merged := make([]byte, 0, len(path))
 	for i := range len(path) {
-		if path[i] != '/' || i == 0 || path[i-1] != '/' {
+		if path[i] != '/' || i == 0 || path[i-1] != '/' || i > 1 && path[i-2] == ':' {
 			merged = append(merged, path[i])
 		}
 	}

@@ -60,7 +60,9 @@ func (x *xmlReader) token(token xml.Token, begin int64) *Fault {
 	case xml.EndElement:
 		x.depth--
 	case xml.CharData:
-		if x.depth == 0 && strings.Trim(string(t), " \t\r\n") != "" {
+		// A line end may have been two bytes; a reference and CDATA are more.
+		size := int(x.dec.InputOffset() - begin)
+		if x.depth == 0 && (strings.Trim(string(t), " \t\r\n") != "" || size-len(t) > strings.Count(string(t), "\n")) {
 			return badBody("there is text outside of the XML's root %s", position(begin))
 		}
 	case xml.Directive:

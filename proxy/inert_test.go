@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -92,6 +94,11 @@ func TestDetectIsInert(t *testing.T) {
 	form := "Content-Type: application/x-www-form-urlencoded\r\n"
 	attack, large := "q=<script>alert(1)</script>&r=../../etc/passwd", strings.Repeat("word+", 20000)
 	chunked := func(s string) string { return fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(s), s) }
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	_, _ = z.Write([]byte(`{"a":1}`)) // into memory
+	_ = z.Close()
+	packed := zipped.String()
 	upload := "--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.php\"\r\n\r\n<?php system('id'); ?>\r\n--x--\r\n"
 	requests := map[string]string{
 		"get":         head("GET /?a=1;b=%zz", ""),
@@ -103,7 +110,7 @@ func TestDetectIsInert(t *testing.T) {
 		"large":       head("POST /", form+fmt.Sprintf("Content-Length: %d\r\n", len(large))) + large,
 		"large_chunk": head("POST /", form+"Transfer-Encoding: chunked\r\n") + chunked(large),
 		"broken_json": head("POST /", "Content-Type: application/json\r\nContent-Length: 5\r\n") + `{"a":`,
-		"compressed":  head("POST /", "Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n") + "\x1f\x8bx",
+		"compressed":  head("POST /", fmt.Sprintf("Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n", len(packed))) + packed,
 		"upload":      head("POST /", fmt.Sprintf("Content-Type: multipart/form-data; boundary=x\r\nContent-Length: %d\r\n", len(upload))) + upload,
 		"two_types":   head("POST /", "Content-Type: a/b\r\nContent-Type: application/json\r\nContent-Length: 2\r\n") + "{}",
 		"trailer":     head("POST /", "Trailer: X-T\r\nTransfer-Encoding: chunked\r\n") + "2\r\n{}\r\n0\r\nX-T: 1\r\n\r\n",

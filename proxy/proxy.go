@@ -44,6 +44,7 @@ type check struct {
 var checks = []check{
 	{blocklog.StageHTTP, (*Server).checkForm},
 	{blocklog.StageHost, (*Server).checkHost},
+	{blocklog.StageAccess, (*Server).checkAccess},
 	{blocklog.StageHTTP, (*Server).checkApp},
 	{blocklog.StageLimit, (*Server).checkLimits},
 	{blocklog.StageBody, (*Server).readBody},

@@ -70,7 +70,7 @@ func start(t testing.TB, upstream http.HandlerFunc, mode rules.Mode, change ...f
 		f(&app, &set)
 	}
 	c := &config.Config{Apps: []config.App{app}}
-	snap, err := Compile(c, map[string]rules.Set{"hr": set}, &engines, &Pools{}, 7)
+	snap, err := Compile(c, map[string]rules.Set{"hr": set}, nil, &engines, &Pools{}, 7)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,6 +87,9 @@ func start(t testing.TB, upstream http.HandlerFunc, mode rules.Mode, change ...f
 	front := httptest.NewServer(e)
 	t.Cleanup(func() {
 		front.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = e.Wait(ctx) // WebSockets are not the front's any more
 		if err := records.Close(); err != nil {
 			t.Error(err)
 		}

@@ -40,6 +40,18 @@ var texts = map[int]string{
 	http.StatusGatewayTimeout:              "The application took too long to answer. Please try again in a minute.",
 }
 
+// notHere is what an address is told that the access rules keep out.
+const notHere = "This application may not be used from your address, or not this part of it. If it should be, tell your administrator the incident number."
+
+// words are what the client of a refused request is told.
+func words(d blocklog.Decision) string {
+	switch d.Reason {
+	case blocklog.ReasonDenied, blocklog.ReasonNotAllowed:
+		return notHere
+	}
+	return texts[d.Status]
+}
+
 // problem is RFC 9457.
 type problem struct {
 	Title  string `json:"title"`
@@ -51,7 +63,7 @@ type problem struct {
 // respond writes the refusal d: a page, or problem+json to clients that ask for
 // JSON. Nothing of the request is repeated in it.
 func respond(w http.ResponseWriter, r *http.Request, id string, d blocklog.Decision) {
-	p := problem{Title: http.StatusText(d.Status), Status: d.Status, Detail: texts[d.Status], ID: id}
+	p := problem{Title: http.StatusText(d.Status), Status: d.Status, Detail: words(d), ID: id}
 	var body bytes.Buffer
 	kind := "text/html; charset=utf-8"
 	if wantsJSON(r) {

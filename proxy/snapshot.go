@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"edge/access"
 	"edge/blocklog"
 	"edge/config"
 	"edge/internal/strictyaml"
@@ -32,6 +33,7 @@ type app struct {
 	name     string
 	upstream *balancer
 	tenant   config.Tenant
+	access   *access.Policy
 	limits   []rules.RateLimit
 	uploads  []rules.Upload
 	mode     rules.Mode
@@ -46,9 +48,10 @@ type app struct {
 }
 
 // Compile builds the snapshot of a configuration and the rules of its apps, by
-// app name. Engines and connections are shared with whatever else uses the same
+// app name; policies are what the access rules of each come to. Engines and connections are shared with whatever else uses the same
 // ones. On an error nothing is kept.
-func Compile(c *config.Config, sets map[string]rules.Set, engines *waf.Engines, pools *Pools, generation uint64) (*Snapshot, error) {
+func Compile(c *config.Config, sets map[string]rules.Set, policies map[string]*access.Policy,
+	engines *waf.Engines, pools *Pools, generation uint64) (*Snapshot, error) {
 	snap := &Snapshot{
 		generation: generation,
 		exact:      map[string]*app{}, wild: map[string]*app{},
@@ -57,7 +60,7 @@ func Compile(c *config.Config, sets map[string]rules.Set, engines *waf.Engines, 
 	snap.uses.Store(1)
 	var errs []error
 	for _, a := range c.Apps {
-		if err := snap.add(a, sets[a.Name], engines, pools); err != nil {
+		if err := snap.add(a, sets[a.Name], policies[a.Name], engines, pools); err != nil {
 			errs = append(errs, fmt.Errorf("app %q: %w", a.Name, err))
 		}
 	}
@@ -68,13 +71,13 @@ func Compile(c *config.Config, sets map[string]rules.Set, engines *waf.Engines, 
 	return snap, nil
 }
 
-func (s *Snapshot) add(c config.App, set rules.Set, engines *waf.Engines, pools *Pools) error {
+func (s *Snapshot) add(c config.App, set rules.Set, policy *access.Policy, engines *waf.Engines, pools *Pools) error {
 	upstream, err := pools.balancer(c.Upstream)
 	if err != nil {
 		return err
 	}
 	a := &app{
-		name: c.Name, upstream: upstream, tenant: c.Tenant,
+		name: c.Name, upstream: upstream, tenant: c.Tenant, access: policy,
 		limits: set.RateLimits, uploads: set.Uploads, mode: set.WAF.Mode, maxBody: c.MaxBody, http: c.HTTP, methods: set.WAF.Methods, types: set.WAF.ContentTypes,
 		idle:         time.Duration(c.Upstream.IdleTimeout),
 		readsAnswers: set.WAF.Mode == rules.Block && len(set.WAF.Responses.Inspect) > 0,

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -21,6 +22,8 @@ type File struct {
 	WAF WAF `yaml:"waf"`
 	// RateLimits say how fast requests may come.
 	RateLimits []RateLimit `yaml:"rate_limits"`
+	// Access says which addresses may ask for what.
+	Access []Access `yaml:"access"`
 	// Uploads are requests with bodies larger than the WAF takes. The first whose match
 	// holds counts.
 	Uploads []Upload `yaml:"uploads"`
@@ -79,10 +82,13 @@ type Set struct {
 	WAF        WAF
 	RateLimits []RateLimit
 	Uploads    []Upload
+	Access     []Access
+
+	docs []*strictyaml.Document // to place faults in Access
 }
 
 // Load reads the files in order and combines them: of the WAF settings a later
-// file's win, exclusions and limits add up. Its error joins the faults of all files. No files
+// file's win, exclusions, limits and access rules add up. Its error joins the faults of all files. No files
 // at all give the defaults.
 func Load(paths []string) (Set, error) {
 	set := Set{WAF: defaults()}
@@ -98,6 +104,10 @@ func Load(paths []string) (Set, error) {
 		f.WAF.Exclusions = nil // of this file alone, so that faults are placed in it
 		doc := strictyaml.Parse(path, data)
 		doc.Decode(&f)
+		for i := range f.Access {
+			f.Access[i].Complete(filepath.Dir(path))
+		}
+		set.takeAccess(doc, f.Access)
 		if doc.OK() {
 			f.WAF.complete(path)
 			f.check(doc, seen)
@@ -120,6 +130,9 @@ func (f *File) check(doc *strictyaml.Document, seen map[string]bool) {
 	f.WAF.check(doc, seen)
 	for i := range f.RateLimits {
 		f.RateLimits[i].check(doc, fmt.Sprintf("rate_limits[%d]", i), seen)
+	}
+	for i := range f.Access {
+		f.Access[i].Check(doc, fmt.Sprintf("access[%d]", i), seen)
 	}
 	for i := range f.Uploads {
 		f.Uploads[i].check(doc, fmt.Sprintf("uploads[%d]", i), seen)

@@ -17,9 +17,10 @@ import (
 // floors only, and never from its own. The tls room is on the floor of those it
 // serves beside.
 var tiers = [][]string{
-	{"internal/strictyaml", "internal/schema", "blocklog"},
-	{"config", "rules"},
-	{"form", "ratelimit", "waf", "internal/demo"},
+	{"internal/strictyaml", "internal/schema", "internal/ranges", "blocklog"},
+	{"rules"},
+	{"config"},
+	{"access", "form", "ratelimit", "waf", "internal/demo"},
 	{"admin", "listen", "proxy", "tls", "review"},
 	{"cmd/edge"},
 }
@@ -31,6 +32,8 @@ var owners = map[string]string{
 	"github.com/goccy/go-yaml":                   "internal/strictyaml",
 	"golang.org/x/time":                          "ratelimit",
 	"github.com/go-json-experiment/json":         "form",
+	"github.com/yl2chen/cidranger":               "access",
+	"github.com/gaissmai/bart":                   "access",
 	"github.com/spf13/cobra":                     "cmd/edge",
 	"github.com/coder/websocket":                 "internal/demo",
 	"gopkg.in/natefinch/lumberjack.v2":           "blocklog",
