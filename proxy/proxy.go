@@ -197,7 +197,7 @@ func (s *Server) Trusts(addr netip.Addr) bool {
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	s.underWay.Add(1)
 	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.pin(), load: s.load, framing: r.TransferEncoding}
-	x.unread = r.Body != nil && r.Body != http.NoBody
+	x.unread = r.Body != nil && r.ContentLength != 0 // HTTP/2 requests always have a Body
 	x.upgrade = upgrades(r)
 	x.host = canonicalHost(r.Host)
 	x.client, x.proxied = x.snap.origin.client(r)

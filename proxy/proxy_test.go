@@ -54,7 +54,7 @@ func start(t testing.TB, upstream http.HandlerFunc, mode rules.Mode, change ...f
 
 // startAt is start with an upstream of the caller's own. What follows a # in its
 // URL is its answer_timeout.
-func startAt(t testing.TB, upstream string, mode rules.Mode, change ...func(*rules.Set)) *edge {
+func startAt(t testing.TB, upstream string, mode rules.Mode, change ...func(*config.App, *rules.Set)) *edge {
 	t.Helper()
 	var u config.Upstream
 	upstream, patience, limited := strings.Cut(upstream, "#")
