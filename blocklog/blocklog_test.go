@@ -254,6 +254,10 @@ func TestSentence(t *testing.T) {
 		{score, `was refused with 403, because rule 942100 (SQL Injection) matched the field q, which held "1' OR '1'='1", one more rule matched, and the anomaly score of 10 reached the threshold of 5.`},
 		{Decision{Action: Deny, Reason: ReasonWAFRule, Rule: Rule{ID: "200002", Name: "Bad body"}}, "was refused with 403, because rule 200002 (Bad body) matched the request, and this rule alone refuses."},
 		{Decision{Action: Deny, Reason: ReasonRateLimited, Rule: Rule{ID: "api"}, Detail: "more than 6/m"}, `was refused with 403, because it was one too many for the rate limit "api": more than 6/m.`},
+		{Decision{Action: Deny, Reason: ReasonDenied, Rule: Rule{ID: "no-bad-hosts"}, Detail: "203.0.113.7 is in bad-hosts: 203.0.113.0/24 # scanner seen in May"},
+			`was refused with 403, because the access rule "no-bad-hosts" denies it: 203.0.113.7 is in bad-hosts: 203.0.113.0/24 # scanner seen in May.`},
+		{Decision{Action: Detect, Reason: ReasonNotAllowed, Rule: Rule{ID: "office"}, Detail: "203.0.113.7 is not in offices.txt"},
+			`got 403 from the application, but would have been refused, because the access rule "office" lets in only those it allows: 203.0.113.7 is not in offices.txt.`},
 		{Decision{Action: Fail, Reason: ReasonUpstream, Detail: "the application could not be reached"}, "got 403, because the application could not be reached."},
 	} {
 		e := base

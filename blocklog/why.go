@@ -48,6 +48,10 @@ func (e Event) because() string {
 		return fmt.Sprintf("%s, and this rule alone refuses", e.finding())
 	case ReasonRateLimited:
 		return fmt.Sprintf("it was one too many for the rate limit %q: %s", e.Rule.ID, e.Edge.Detail)
+	case ReasonDenied:
+		return fmt.Sprintf("the access rule %q denies it: %s", e.Rule.ID, e.Edge.Detail)
+	case ReasonNotAllowed:
+		return fmt.Sprintf("the access rule %q lets in only those it allows: %s", e.Rule.ID, e.Edge.Detail)
 	case ReasonWAFResponse:
 		return fmt.Sprintf("of what the application answered: %s", e.finding())
 	case ReasonPanic:

@@ -22,6 +22,7 @@ import (
 	"time"
 	"unicode"
 
+	"edge/internal/ranges"
 	"edge/internal/strictyaml"
 )
 
@@ -29,9 +30,10 @@ import (
 type Config struct {
 	Process
 	ClientIP ClientIP `yaml:"client_ip"`
-	TLS      TLS      `yaml:"tls"`
-	Log      Log      `yaml:"log"`
-	Apps     []App    `yaml:"apps"`
+	Addresses
+	TLS  TLS   `yaml:"tls"`
+	Log  Log   `yaml:"log"`
+	Apps []App `yaml:"apps"`
 
 	doc *strictyaml.Document
 }
@@ -49,11 +51,13 @@ func (c *Config) Files(path string) []string {
 	if c == nil {
 		return files
 	}
+	files = append(files, c.listFiles()...)
 	for _, f := range c.TLS.Files {
 		files = append(files, f.Cert, f.Key)
 	}
 	for _, a := range c.Apps {
 		files = append(files, a.Rules...)
+		files = append(files, ranges.Files(a.Trust)...)
 		if a.Upstream.TLS.CA != "" {
 			files = append(files, a.Upstream.TLS.CA)
 		}
@@ -75,6 +79,16 @@ type Listen struct {
 	// Admin is the loopback address of health, status and metrics, or "off".
 	// Default "127.0.0.1:9443".
 	Admin string `yaml:"admin"`
+	// ProxyProtocol are the addresses and ranges of load balancers that begin every
+	// connection with a PROXY protocol header, v1 or v2, which says whom it is for.
+	// From them it is required, from anybody else it is never accepted.
+	ProxyProtocol []Prefix `yaml:"proxy_protocol"`
+	// MaxConnections is how many connections may be open at once. More are closed
+	// as they come. Default 20000, or less where the limit on open files is low.
+	MaxConnections int `yaml:"max_connections"`
+	// MaxConnectionsPerClient is how many of them one address may have, or one
+	// IPv6 /64. Trusted proxies may have any number. Default 500.
+	MaxConnectionsPerClient int `yaml:"max_connections_per_client"`
 }
 
 // TLS says where certificates come from.
@@ -143,6 +157,8 @@ type App struct {
 	// Rules are rules files, in order; a later one overrides an earlier one.
 	// Without any, the WAF blocks at paranoia level 1.
 	Rules []string `yaml:"rules"`
+	// Trust are addresses that this app never bans, beside those no app does.
+	Trust []ranges.Item `yaml:"trust"`
 	// MaxBody is the largest request body, in bytes or with a unit (512KiB,
 	// 1MiB). A larger one is answered with 413. Default 1MiB.
 	MaxBody strictyaml.Size `yaml:"max_body"`
@@ -150,32 +166,6 @@ type App struct {
 	HTTP HTTP `yaml:"http"`
 	// Concurrency is how many requests may be under way at once.
 	Concurrency Concurrency `yaml:"concurrency"`
-}
-
-// ClientIP says who is believed about where a request comes from.
-type ClientIP struct {
-	// TrustedProxies are the addresses and ranges of proxies in front of the edge.
-	// Of the addresses they pass on in X-Forwarded-For the last that is not one of
-	// them is the client. Empty: the peer is the client.
-	TrustedProxies []Prefix `yaml:"trusted_proxies"`
-}
-
-// Prefix is an address or a range of them.
-type Prefix struct{ netip.Prefix }
-
-// UnmarshalText reads 10.0.0.7 or 10.0.0.0/8.
-func (p *Prefix) UnmarshalText(text []byte) (err error) {
-	if addr, err := netip.ParseAddr(string(text)); err == nil && addr.Zone() == "" {
-		p.Prefix = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())
-		return nil
-	}
-	if p.Prefix, err = netip.ParsePrefix(string(text)); err != nil {
-		return fmt.Errorf("%q is no address or range; write 10.0.0.7 or 10.0.0.0/8", text)
-	}
-	if p.Prefix != p.Masked() {
-		return fmt.Errorf("%q has bits set behind its length; did you mean %s?", text, p.Masked())
-	}
-	return nil
 }
 
 // Load reads, completes and checks the file at path. Its error joins every
@@ -188,7 +178,7 @@ func Load(path string) (*Config, error) {
 	}
 	doc := strictyaml.Parse(path, data)
 	c := &Config{
-		Process: Process{Listen: Listen{HTTPS: ":443", Admin: "127.0.0.1:9443"}, State: State{Dir: "/var/lib/edge", Spool: 1 << 30}},
+		Process: Process{Listen: Listen{HTTPS: ":443", Admin: "127.0.0.1:9443", MaxConnections: 20_000, MaxConnectionsPerClient: 500}, State: State{Dir: "/var/lib/edge", Spool: 1 << 30}},
 		doc:     doc,
 	}
 	doc.Decode(c)
@@ -206,6 +196,8 @@ func (c *Config) complete(dir string) {
 		}
 	}
 	resolve(&c.State.Dir)
+	c.Addresses.complete(dir)
+	c.ClientIP.complete()
 	c.Log.MaxSize = cmp.Or(c.Log.MaxSize, 100<<20)
 	c.Log.MaxTotal = cmp.Or(c.Log.MaxTotal, 1<<30)
 	c.Log.MaxAge = cmp.Or(c.Log.MaxAge, strictyaml.Duration(90*24*time.Hour))
@@ -218,6 +210,7 @@ func (c *Config) complete(dir string) {
 		a.MaxBody = cmp.Or(a.MaxBody, 1<<20)
 		a.Upstream.complete(resolve)
 		a.HTTP.complete()
+		ranges.Resolve(a.Trust, dir)
 		a.Concurrency.complete()
 		for j := range a.Rules {
 			resolve(&a.Rules[j])
@@ -231,6 +224,11 @@ func (c *Config) check(doc *strictyaml.Document) {
 	}
 	if a := c.Listen.Admin; a != "off" && (!isAddress(a) || !isLoopback(a)) {
 		doc.Faultf("listen.admin", "listen.admin: %q is no loopback address; it shows everything to whoever asks, so write 127.0.0.1:port or off", a)
+	}
+	narrow(doc, "listen.proxy_protocol", c.Listen.ProxyProtocol)
+	c.ClientIP.check(doc)
+	if c.Listen.MaxConnections < 1 || c.Listen.MaxConnectionsPerClient < 1 {
+		doc.Faultf("listen", "listen: max_connections and max_connections_per_client are at least 1")
 	}
 	if c.State.Dir == "" {
 		doc.Faultf("state.dir", "state.dir: must not be empty")
@@ -257,10 +255,12 @@ func (c *Config) check(doc *strictyaml.Document) {
 	if len(c.Apps) == 0 {
 		doc.Faultf("apps", "apps: there is no application to serve")
 	}
+	c.Addresses.check(doc)
 	names, hosts := map[string]bool{}, map[string]string{}
 	for i := range c.Apps {
 		path := fmt.Sprintf("apps[%d]", i)
 		c.Apps[i].check(doc, path, names, hosts)
+		c.checkNames(doc, path+".trust", c.Apps[i].Trust)
 		c.Apps[i].Tenant.check(doc, path+".tenant", len(c.ClientIP.TrustedProxies) > 0)
 	}
 }

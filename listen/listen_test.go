@@ -14,12 +14,13 @@ import (
 
 	"go.uber.org/zap"
 
+	"edge/blocklog"
 	"edge/config"
 	edgetls "edge/tls"
 )
 
 // serve starts a Server for h on loopback and returns it with a client that trusts it.
-func serve(t *testing.T, h http.Handler) (s *Server, l net.Listener, client *tls.Config) {
+func serve(t *testing.T, h http.Handler, prepare ...func(*Server)) (s *Server, l net.Listener, client *tls.Config) {
 	t.Helper()
 	ca, err := edgetls.OpenLocalCA(filepath.Join(t.TempDir(), "ca"))
 	if err != nil {
@@ -33,7 +34,10 @@ func serve(t *testing.T, h http.Handler) (s *Server, l net.Listener, client *tls
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = New(h, certs.Config(), zap.NewNop())
+	s = New(refuser{h}, certs.Config(), Limits{Total: 1000, PerClient: 1000}, zap.NewNop())
+	for _, f := range prepare {
+		f(s)
+	}
 	if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
@@ -182,4 +186,11 @@ func TestPlainText(t *testing.T) {
 		t.Fatal(err)
 	}
 	res.Body.Close()
+}
+
+// refuser answers what is refused with its status and its reason.
+type refuser struct{ http.Handler }
+
+func (refuser) Refuse(w http.ResponseWriter, _ *http.Request, d blocklog.Decision) {
+	http.Error(w, string(d.Reason), d.Status)
 }

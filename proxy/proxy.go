@@ -18,7 +18,6 @@ import (
 	"log"
 	"net/http"
 	"net/netip"
-	"path"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -28,6 +27,8 @@ import (
 	"go.uber.org/zap"
 
 	"edge/blocklog"
+	"edge/config"
+	"edge/form"
 	"edge/ratelimit"
 	"edge/rules"
 	"edge/waf"
@@ -44,6 +45,8 @@ type check struct {
 var checks = []check{
 	{blocklog.StageHTTP, (*Server).checkForm},
 	{blocklog.StageHost, (*Server).checkHost},
+	{blocklog.StageAccess, (*Server).checkAccess},
+	{blocklog.StageHTTP, (*Server).checkApp},
 	{blocklog.StageLimit, (*Server).checkLimits},
 	{blocklog.StageBody, (*Server).readBody},
 	{blocklog.StageLoad, (*Server).checkLoad},
@@ -57,11 +60,13 @@ type Server struct {
 	limits   ratelimit.Store
 	load     *load
 	spool    *Spool
+	sockets  sockets
 	log      *blocklog.Log
 	observe  Observer
 	logger   *zap.Logger
 	stdLog   *log.Logger // for the reverse proxy
 	checks   []check
+	crowd    *Crowd
 	underWay sync.WaitGroup
 }
 
@@ -72,7 +77,7 @@ type Observer func(e *blocklog.Event, decisions []blocklog.Decision)
 // replaced it. observe is called with every request when it is over, and what was
 // decided about it.
 func New(snap *Snapshot, limits ratelimit.Store, spool *Spool, records *blocklog.Log, observe Observer, logger *zap.Logger) *Server {
-	s := &Server{limits: limits, load: newLoad(), spool: spool, log: records, observe: observe, logger: logger, stdLog: zap.NewStdLog(logger), checks: checks}
+	s := &Server{limits: limits, load: newLoad(), spool: spool, log: records, observe: observe, logger: logger, stdLog: zap.NewStdLog(logger), checks: checks, crowd: NewCrowd(logger)}
 	s.current.Store(snap)
 	return s
 }
@@ -100,21 +105,27 @@ type exchange struct {
 	snap    *Snapshot // the policy that judges it, to the end
 	unpin   sync.Once // lets go of snap
 	client  netip.AddrPort
+	proxied bool   // by a trusted one
 	host    string // canonical
 	app     *app   // nil where nobody answers to host
 	tenant  string
-	path    string   // decoded and cleaned, what rules match
-	framing []string // the Transfer-Encoding the client used
+	target  form.Target // what is asked for; its path is what rules match
+	misread *form.Fault // what is wrong with that, or nil
+	kind    form.Type   // of the body
+	coding  string      // of the body: gzip, deflate or none
+	framing []string    // the Transfer-Encoding the client used
+	upgrade bool        // a WebSocket is asked for
+	socket  func()      // gives back the place of a WebSocket; nil where there is none
 
-	load  *load
-	leave func() // the place among the requests under way; nil before it has one, and after
-
-	body   *held            // held for inspection, in block mode
-	unread bool             // the client may have more of a body to send than was held
-	upload *paced           // the body that flows, in the other modes
-	tee    *tee             // the copy of it, in detect mode
-	tx     *waf.Transaction // nil before inspection and where the WAF is off
-	answer *tee             // the copy of an answer's body that flows by, in detect mode
+	body    *held            // held for inspection, in block mode
+	unread  bool             // the client may have more of a body to send than was held
+	upload  *paced           // the body as it comes
+	partial bool             // of an upload, only the beginning is judged
+	tee     *tee             // the copy of it, in detect mode
+	tx      *waf.Transaction // nil before inspection and where the WAF is off
+	answer  *tee             // the copy of an answer's body that flows by, in detect mode
+	load    *load
+	leave   func() // the place among the requests under way; nil before it has one, and after
 
 	rules            []int // what matched, whether or not anything came of it
 	score, threshold int
@@ -157,63 +168,54 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.forward(x)
 }
 
+// Refuse answers a request that was refused before it was one. What r lacks could
+// not be read.
+func (s *Server) Refuse(w http.ResponseWriter, r *http.Request, d blocklog.Decision) {
+	x := s.begin(w, r)
+	defer s.finish(x)
+	s.refuse(x, d)
+}
+
+// Trusts reports whether addr is one of the proxies that are believed about where
+// requests come from.
+func (s *Server) Trusts(addr netip.Addr) bool {
+	snap := s.pin()
+	defer snap.Close()
+	_, trusted := config.In(snap.origin.trusted, addr.Unmap())
+	return trusted
+}
+
 // begin pins the policy and finds out who is asking whom.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	s.underWay.Add(1)
 	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.pin(), load: s.load, framing: r.TransferEncoding}
 	x.unread = r.Body != nil && r.Body != http.NoBody
-	x.host, x.path = canonicalHost(r.Host), path.Clean("/"+r.URL.Path)
-	var viaProxy bool
-	x.client, viaProxy = client(r, x.snap.trusted)
+	x.upgrade = upgrades(r)
+	x.host = canonicalHost(r.Host)
+	x.client, x.proxied = x.snap.origin.client(r)
 	var subdomain string
-	if x.app, subdomain = x.snap.find(x.host); x.app != nil {
-		x.tenant = x.findTenant(subdomain, viaProxy)
+	x.app, subdomain = x.snap.find(x.host)
+	x.readTarget()
+	if x.app != nil {
+		x.tenant = x.findTenant(subdomain, x.proxied)
+		s.crowd.note(x.peer(), x.proxied, r.Header, x.started)
 	}
 	r.Header.Del("Expect") // net/http has answered it
 	r.Trailer = nil        // trailers end here
 	return x
 }
 
-// checkForm refuses requests whose form leaves open what they ask for.
-func (s *Server) checkForm(x *exchange) (pass blocklog.Decision) {
-	refuse := func(reason blocklog.Reason, detail string) blocklog.Decision {
-		return blocklog.Decision{Action: blocklog.Deny, Reason: reason, Status: http.StatusBadRequest, Detail: detail}
-	}
-	switch {
-	case x.r.Method == http.MethodConnect:
-		return refuse(blocklog.ReasonBadTarget, "CONNECT asks for a tunnel, and the edge digs none")
-	case strings.Contains(x.r.RequestURI, "#"):
-		return refuse(blocklog.ReasonBadTarget, "the request target has a fragment, which is for clients to keep")
-	case nominates(x.r.Header) != "":
-		return refuse(blocklog.ReasonBadConnection, fmt.Sprintf("Connection names %q, which is not for one hop", nominates(x.r.Header)))
-	case http2Form(x.r) != "":
-		return refuse(blocklog.ReasonBadHeader, http2Form(x.r))
-	case x.r.ProtoMajor == 2 && lines(x.r.Header) > maxLines:
-		d := refuse(blocklog.ReasonHeadTooLarge, fmt.Sprintf("the head has %d lines, more than %d", lines(x.r.Header), maxLines))
-		d.Status = http.StatusRequestHeaderFieldsTooLarge
-		return d
-	case x.host == "":
-		return refuse(blocklog.ReasonBadHost, fmt.Sprintf("%q is no host", x.r.Host))
-	}
-	return pass
-}
-
 // checkHost refuses what no app answers to, for there is no default app, and what
 // is asked of another app than the connection was opened for.
 func (s *Server) checkHost(x *exchange) (pass blocklog.Decision) {
-	refuse := func(reason blocklog.Reason, format string, args ...any) blocklog.Decision {
-		return blocklog.Decision{
-			Action: blocklog.Deny, Reason: reason, Status: http.StatusMisdirectedRequest, Detail: fmt.Sprintf(format, args...),
-		}
-	}
 	if x.app == nil {
-		return refuse(blocklog.ReasonUnknownHost, "no app answers to %q", x.host)
+		return deny(blocklog.ReasonUnknownHost, http.StatusMisdirectedRequest, "no app answers to %q", x.host)
 	}
 	if x.r.TLS == nil || x.r.TLS.ServerName == "" {
 		return pass
 	}
 	if opened, _ := x.snap.find(canonicalHost(x.r.TLS.ServerName)); opened != x.app {
-		return refuse(blocklog.ReasonOtherHost, "the connection was opened for %q, which is not the same app", x.r.TLS.ServerName)
+		return deny(blocklog.ReasonOtherHost, http.StatusMisdirectedRequest, "the connection was opened for %q, which is not the same app", x.r.TLS.ServerName)
 	}
 	return pass
 }
@@ -224,7 +226,7 @@ func (s *Server) checkLimits(x *exchange) (pass blocklog.Decision) {
 	var limits []rules.RateLimit
 	var draws []ratelimit.Draw
 	for _, l := range x.app.limits {
-		if l.Match.Matches(rules.Request{Method: x.r.Method, Tenant: x.tenant, Path: x.path}) {
+		if l.Match.Matches(rules.Request{Method: x.r.Method, Tenant: x.tenant, Path: x.target.Path}) {
 			limits = append(limits, l)
 			draws = append(draws, ratelimit.Draw{Key: x.limitKey(l), Limit: ratelimit.Limit{Rate: l.Limit.PerSecond, Burst: l.Burst}})
 		}
@@ -282,6 +284,10 @@ func (s *Server) refuse(x *exchange, d blocklog.Decision) {
 	x.end(d)
 	x.status = d.Status
 	x.leaveBody(x.w.Header())
+	x.leaveUpgrade(x.w.Header())
+	if d.Status == http.StatusMethodNotAllowed {
+		x.w.Header().Set("Allow", strings.Join(x.app.methods, ", "))
+	}
 	respond(x.w, x.r, x.id, d)
 }
 
@@ -302,6 +308,9 @@ func (s *Server) finish(x *exchange) {
 	}
 	x.endInspection()
 	x.body.close()
+	if x.socket != nil {
+		x.socket()
+	}
 	e := x.event()
 	for _, d := range x.decisions {
 		if e.Apply(d); d.Reason != blocklog.ReasonClientGone {

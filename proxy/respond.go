@@ -23,16 +23,33 @@ var page = template.Must(template.New("refused").Parse(pageSource))
 var texts = map[int]string{
 	http.StatusBadRequest:                  "The request was incomplete or could not be understood.",
 	http.StatusForbidden:                   "This request was stopped because it looks like an attack on the application. If you meant no harm, tell your administrator the incident number.",
+	http.StatusMethodNotAllowed:            "The application does not take requests of this kind.",
+	http.StatusRequestURITooLong:           "The address is longer than this service accepts.",
+	http.StatusExpectationFailed:           "The request expects something this service does not do.",
+	http.StatusNotImplemented:              "The request was sent in a form this service does not know.",
+	http.StatusHTTPVersionNotSupported:     "The request was sent in a version of HTTP this service does not know.",
+	http.StatusRequestHeaderFieldsTooLarge: "The request's header is larger than this service accepts. Deleting cookies may help.",
 	http.StatusRequestTimeout:              "The request took too long to arrive. Please try again.",
 	http.StatusRequestEntityTooLarge:       "What you sent is larger than this application accepts.",
 	http.StatusUnsupportedMediaType:        "The application does not take content of this kind.",
 	http.StatusMisdirectedRequest:          "There is no application at this address.",
 	http.StatusTooManyRequests:             "Too many requests. Please wait a moment and try again.",
-	http.StatusRequestHeaderFieldsTooLarge: "The head of the request is larger than the edge accepts. Deleting this site's cookies may help.",
 	http.StatusInternalServerError:         "Something went wrong on our side. Please try again.",
 	http.StatusBadGateway:                  "The application does not answer at the moment. Please try again in a minute.",
 	http.StatusServiceUnavailable:          "The service is not available at the moment. Please try again in a minute.",
 	http.StatusGatewayTimeout:              "The application took too long to answer. Please try again in a minute.",
+}
+
+// notHere is what an address is told that the access rules keep out.
+const notHere = "This application may not be used from your address, or not this part of it. If it should be, tell your administrator the incident number."
+
+// words are what the client of a refused request is told.
+func words(d blocklog.Decision) string {
+	switch d.Reason {
+	case blocklog.ReasonDenied, blocklog.ReasonNotAllowed:
+		return notHere
+	}
+	return texts[d.Status]
 }
 
 // problem is RFC 9457.
@@ -46,7 +63,7 @@ type problem struct {
 // respond writes the refusal d: a page, or problem+json to clients that ask for
 // JSON. Nothing of the request is repeated in it.
 func respond(w http.ResponseWriter, r *http.Request, id string, d blocklog.Decision) {
-	p := problem{Title: http.StatusText(d.Status), Status: d.Status, Detail: texts[d.Status], ID: id}
+	p := problem{Title: http.StatusText(d.Status), Status: d.Status, Detail: words(d), ID: id}
 	var body bytes.Buffer
 	kind := "text/html; charset=utf-8"
 	if wantsJSON(r) {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"edge/access"
 	"edge/blocklog"
 	"edge/config"
 	"edge/internal/strictyaml"
@@ -23,8 +24,8 @@ type Snapshot struct {
 	exact      map[string]*app
 	wild       map[string]*app // by what follows "*."
 	redact     blocklog.Redactor
-	trusted    []config.Prefix // proxies in front of the edge
-	engines    []*waf.Engine   // to be released with the snapshot
+	origin     Origin
+	engines    []*waf.Engine // to be released with the snapshot
 }
 
 // app is a compiled config.App.
@@ -32,10 +33,15 @@ type app struct {
 	name     string
 	upstream *balancer
 	tenant   config.Tenant
+	access   *access.Policy
 	limits   []rules.RateLimit
+	uploads  []rules.Upload
 	mode     rules.Mode
 	waf      *waf.Engine // nil when the mode is off
 	maxBody  strictyaml.Size
+	http     config.HTTP
+	methods  []string // that it takes, and the media types of bodies
+	types    []string
 
 	concurrency  config.Concurrency
 	idle         time.Duration // how long the application may pause within an answer
@@ -43,18 +49,19 @@ type app struct {
 }
 
 // Compile builds the snapshot of a configuration and the rules of its apps, by
-// app name. Engines and connections are shared with whatever else uses the same
+// app name; policies are what the access rules of each come to. Engines and connections are shared with whatever else uses the same
 // ones. On an error nothing is kept.
-func Compile(c *config.Config, sets map[string]rules.Set, engines *waf.Engines, pools *Pools, generation uint64) (*Snapshot, error) {
+func Compile(c *config.Config, sets map[string]rules.Set, policies map[string]*access.Policy,
+	engines *waf.Engines, pools *Pools, generation uint64) (*Snapshot, error) {
 	snap := &Snapshot{
 		generation: generation,
 		exact:      map[string]*app{}, wild: map[string]*app{},
-		redact: blocklog.NewRedactor(c.Log.Redact), trusted: c.ClientIP.TrustedProxies,
+		redact: blocklog.NewRedactor(c.Log.Redact), origin: NewOrigin(c.ClientIP),
 	}
 	snap.uses.Store(1)
 	var errs []error
 	for _, a := range c.Apps {
-		if err := snap.add(a, sets[a.Name], engines, pools); err != nil {
+		if err := snap.add(a, sets[a.Name], policies[a.Name], engines, pools); err != nil {
 			errs = append(errs, fmt.Errorf("app %q: %w", a.Name, err))
 		}
 	}
@@ -65,14 +72,15 @@ func Compile(c *config.Config, sets map[string]rules.Set, engines *waf.Engines, 
 	return snap, nil
 }
 
-func (s *Snapshot) add(c config.App, set rules.Set, engines *waf.Engines, pools *Pools) error {
+func (s *Snapshot) add(c config.App, set rules.Set, policy *access.Policy, engines *waf.Engines, pools *Pools) error {
 	upstream, err := pools.balancer(c.Upstream)
 	if err != nil {
 		return err
 	}
 	a := &app{
-		name: c.Name, upstream: upstream, tenant: c.Tenant,
-		limits: set.RateLimits, mode: set.WAF.Mode, maxBody: c.MaxBody, concurrency: c.Concurrency,
+		name: c.Name, upstream: upstream, tenant: c.Tenant, access: policy,
+		limits: set.RateLimits, uploads: set.Uploads, mode: set.WAF.Mode, maxBody: c.MaxBody, http: c.HTTP, methods: set.WAF.Methods, types: set.WAF.ContentTypes,
+		concurrency:  c.Concurrency,
 		idle:         time.Duration(c.Upstream.IdleTimeout),
 		readsAnswers: set.WAF.Mode == rules.Block && len(set.WAF.Responses.Inspect) > 0,
 	}
@@ -147,7 +155,7 @@ func (x *exchange) findTenant(subdomain string, viaProxy bool) string {
 	case config.Fixed:
 		return t.Name
 	case config.Path:
-		first, _, _ := strings.Cut(strings.TrimPrefix(x.path, "/"), "/")
+		first, _, _ := strings.Cut(strings.TrimPrefix(x.target.Path, "/"), "/")
 		return t.Label(first)
 	case config.Header:
 		if !viaProxy {

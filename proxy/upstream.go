@@ -15,17 +15,6 @@ import (
 	"edge/blocklog"
 )
 
-// spoofable are headers by which applications recognise who is calling or what
-// was asked for. Only the edge may set them. The reverse proxy itself takes out
-// Forwarded and X-Forwarded-*, and all that is hop by hop.
-var spoofable = []string{
-	"X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Cluster-Client-Ip",
-	"X-Original-Url", "X-Rewrite-Url", "X-Forwarded-Prefix", "X-Forwarded-Port", "X-Host", "X-Original-Host",
-	"X-Forwarded-User", "Remote-User", "X-Remote-User",
-	"Http2-Settings",
-	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
-}
-
 // hops are what a Connection header may name (RFC 9110 §7.6.1): options, and fields
 // that are for one hop only.
 var hops = []string{"close", "keep-alive", "upgrade", "te", "trailer", "http2-settings", "proxy-connection", "transfer-encoding"}
@@ -50,17 +39,10 @@ func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Transport: x.app.upstream,
 		Rewrite: func(pr *httputil.ProxyRequest) {
-			pr.Out.URL.RawQuery = x.r.URL.RawQuery // what was inspected, and not what the proxy would make of it
+			pr.Out.URL = x.target.URL() // what was inspected, and not what net/url would make of it
 			pr.Out.Host = x.r.Host
-			for _, name := range spoofable {
-				pr.Out.Header.Del(name)
-			}
-			for name := range pr.Out.Header {
-				if strings.Contains(name, "_") { // many applications take X_Real_Ip for X-Real-Ip
-					delete(pr.Out.Header, name)
-				}
-			}
-			if !strings.EqualFold(pr.Out.Header.Get("Upgrade"), "websocket") {
+			x.stripIdentity(pr.Out.Header)
+			if x.socket == nil {
 				pr.Out.Header.Del("Connection")
 				pr.Out.Header.Del("Upgrade")
 			}
@@ -88,6 +70,9 @@ type refusal struct{ blocklog.Decision }
 
 func (r refusal) Error() string { return string(r.Reason) }
 
+// Refusal returns the decision.
+func (r refusal) Refusal() blocklog.Decision { return r.Decision }
+
 // answered looks at the head of an answer before the client gets it.
 func (s *Server) answered(x *exchange, res *http.Response) error {
 	x.spent(blocklog.StageUpstream, x.forwarded)
@@ -104,14 +89,14 @@ func (s *Server) answered(x *exchange, res *http.Response) error {
 	default:
 		return refusal{d}
 	}
+	res.Header.Set("X-Request-Id", x.id)
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.closeTransaction() // a socket may live for days; its inspection ends here
+		x.status = res.StatusCode
+		return x.switched(res)
 	}
-	if x.r.ProtoMajor == 2 {
-		res.Body = drain(res.Body, x.w, stallTimeout)
-	}
-	res.Header.Set("X-Request-Id", x.id)
 	x.leaveBody(res.Header)
+	x.leaveUpgrade(res.Header)
 	x.status = res.StatusCode
 	return nil
 }
@@ -149,9 +134,10 @@ func (s *Server) failed(x *exchange, err error) {
 	switch {
 	case errors.As(err, &refused):
 		d = refused.Decision
+	case asRefusal(err, &d): // the body, on its way through
 	case x.upload.broke() != nil:
-		d.Action, d.Stage, d.Reason, d.Status = blocklog.Deny, blocklog.StageBody, blocklog.ReasonBodyIncomplete, http.StatusBadRequest
-		d.Detail = "the body ended or broke before it was through"
+		d = x.brokenBody(x.upload.broke(), x.upload.got)
+		d.Stage = blocklog.StageBody
 	case errors.Is(err, context.Canceled) && x.r.Context().Err() != nil:
 		d.Reason, d.Detail = blocklog.ReasonClientGone, "the client left before the application answered"
 		d.Status = statusClientGone

@@ -5,9 +5,11 @@
 package rules
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -20,6 +22,30 @@ type File struct {
 	WAF WAF `yaml:"waf"`
 	// RateLimits say how fast requests may come.
 	RateLimits []RateLimit `yaml:"rate_limits"`
+	// Access says which addresses may ask for what.
+	Access []Access `yaml:"access"`
+	// Uploads are requests with bodies larger than the WAF takes. The first whose match
+	// holds counts.
+	Uploads []Upload `yaml:"uploads"`
+}
+
+// Upload lets bodies of multipart/form-data, and of types that are not text, through
+// after their beginning has been inspected. All other bodies are held as a whole.
+type Upload struct {
+	// Name identifies the upload.
+	Name string `yaml:"name"`
+	// Match says which requests are meant.
+	Match Match `yaml:"match"`
+	// Body says how much of it there may be.
+	Body UploadBody `yaml:"body"`
+}
+
+// UploadBody is how large an upload may be.
+type UploadBody struct {
+	// Max is the largest body. A larger one is answered with 413.
+	Max strictyaml.Size `yaml:"max"`
+	// Inspect is how much of its beginning is held and inspected. Default 256KiB.
+	Inspect strictyaml.Size `yaml:"inspect"`
 }
 
 // RateLimit is a token bucket for each distinct key.
@@ -55,10 +81,14 @@ func (k *Key) UnmarshalText(text []byte) error {
 type Set struct {
 	WAF        WAF
 	RateLimits []RateLimit
+	Uploads    []Upload
+	Access     []Access
+
+	docs []*strictyaml.Document // to place faults in Access
 }
 
 // Load reads the files in order and combines them: of the WAF settings a later
-// file's win, exclusions and limits add up. Its error joins the faults of all files. No files
+// file's win, exclusions, limits and access rules add up. Its error joins the faults of all files. No files
 // at all give the defaults.
 func Load(paths []string) (Set, error) {
 	set := Set{WAF: defaults()}
@@ -74,13 +104,17 @@ func Load(paths []string) (Set, error) {
 		f.WAF.Exclusions = nil // of this file alone, so that faults are placed in it
 		doc := strictyaml.Parse(path, data)
 		doc.Decode(&f)
+		for i := range f.Access {
+			f.Access[i].Complete(filepath.Dir(path))
+		}
+		set.takeAccess(doc, f.Access)
 		if doc.OK() {
 			f.WAF.complete(path)
 			f.check(doc, seen)
 		}
 		errs = append(errs, doc.Err())
 		f.WAF.Exclusions = append(set.WAF.Exclusions, f.WAF.Exclusions...)
-		set.WAF, set.RateLimits = f.WAF, append(set.RateLimits, f.RateLimits...)
+		set.WAF, set.RateLimits, set.Uploads = f.WAF, append(set.RateLimits, f.RateLimits...), append(set.Uploads, f.Uploads...)
 	}
 	switch w := &set.WAF; {
 	case w.DetectionParanoia == 0:
@@ -96,6 +130,23 @@ func (f *File) check(doc *strictyaml.Document, seen map[string]bool) {
 	f.WAF.check(doc, seen)
 	for i := range f.RateLimits {
 		f.RateLimits[i].check(doc, fmt.Sprintf("rate_limits[%d]", i), seen)
+	}
+	for i := range f.Access {
+		f.Access[i].Check(doc, fmt.Sprintf("access[%d]", i), seen)
+	}
+	for i := range f.Uploads {
+		f.Uploads[i].check(doc, fmt.Sprintf("uploads[%d]", i), seen)
+	}
+}
+
+func (u *Upload) check(doc *strictyaml.Document, path string, seen map[string]bool) {
+	checkName(doc, path, "upload", u.Name, seen)
+	if u.Match.Path.String() == "" {
+		doc.Faultf(path, "upload %q: match: needs a path: only there is less than the whole inspected", u.Name)
+	}
+	u.Body.Inspect = cmp.Or(u.Body.Inspect, 256<<10)
+	if u.Body.Inspect < 4<<10 || u.Body.Inspect > 16<<20 || u.Body.Max <= u.Body.Inspect {
+		doc.Faultf(path+".body", "upload %q: body: inspect is from 4KiB to 16MiB, and max is more than that", u.Name)
 	}
 }
 

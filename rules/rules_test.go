@@ -46,6 +46,31 @@ func TestFilesCombine(t *testing.T) {
 	}
 }
 
+// Access rules of all files add up; absent is not empty; files are beside the file
+// that names them; where a rule is written does not make it another one.
+func TestAccess(t *testing.T) {
+	texts := []string{"access: [{name: a, allow: []}]", "access: [{name: b, mode: detect, match: {path: /x}, deny: [\"file:bad.txt\", \"file:/etc/bad.txt\", \"list:us\", 10.0.0.7 until 2027-03-01]}]"}
+	set, err := load(t, texts...)
+	if err != nil || len(set.Access) != 2 {
+		t.Fatalf("%+v, %v", set.Access, err)
+	}
+	a, b := set.Access[0], set.Access[1]
+	if a.Mode != Block || a.Allow == nil || a.Deny != nil || b.Mode != Detect || b.Allow != nil || len(b.Deny) != 4 || b.Deny[2].List != "us" || b.Deny[3].Until.IsZero() {
+		t.Errorf("%+v", set.Access)
+	}
+	if files := set.ListFiles(); len(files) != 2 || !filepath.IsAbs(files[0]) || filepath.Base(files[0]) != "bad.txt" || files[1] != "/etc/bad.txt" {
+		t.Errorf("%v", files)
+	}
+	if err := set.Fault(b, "deny[2]", "no"); !strings.HasSuffix(err.Error(), "b.yaml:1:97: no") {
+		t.Error(err)
+	}
+	again, err := load(t, "access: [{name: a, allow: []}]", "access: [{name: b, allow: []}]")
+	moved, err2 := load(t, "waf: {}", "\naccess: [{name: a, allow: []}, {name: b, allow: []}]")
+	if err != nil || err2 != nil || !again.Equal(moved) || again.Equal(set) {
+		t.Errorf("%+v, %v\n%+v, %v", again, err, moved, err2)
+	}
+}
+
 func TestFaults(t *testing.T) {
 	for text, want := range map[string]string{
 		"waf: {mode: blok}":                                                      `a.yaml:1:13: waf.mode: "blok" is no mode`,
@@ -75,6 +100,13 @@ func TestFaults(t *testing.T) {
 		"rate_limits: [{name: a, match: {path: api}}]":                           `"api" is no path pattern`,
 		"rate_limits: [{name: a, match: {path: /a**/b}}]":                        `** stands for whole segments`,
 		"rate_limits: [{name: a, limit: 5/s, key: [], burst: -1}]":               `burst: must be positive`,
+		"access: [{name: a}]":                                                    `1:10: access rule "a": allow: or deny: says which addresses`,
+		"access: [{allow: []}]":                                                  `name: "" is no name`,
+		"access: [{name: a, allow: []}, {name: a, deny: []}]":                    `name: there is another access rule "a"`,
+		"access: [{name: a, deny: [10.0.0.7/8]}]":                                `access[0].deny[0]: "10.0.0.7/8" has bits set behind its length; did you mean 10.0.0.0/8?`,
+		"access: [{name: a, deny: [127.1]}]":                                     `"127.1" is no address or range`,
+		"access: [{name: a, deny: [], mode: on}]":                                `"on" is no mode; write block, detect or off`,
+		"access: [{name: a, alow: []}]":                                          `unknown key "alow" in access[0]; did you mean "allow"?`,
 	} {
 		if _, err := load(t, text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\n got %v\nwant %s", text, err, want)
@@ -116,8 +148,8 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// A pattern matches what it matches at any letter case, and hostile ones take no
-// longer than their length.
+// A pattern matches what it matches at any letter case and with any slashes at the
+// end, and hostile ones take no longer than their length.
 func FuzzMatch(f *testing.F) {
 	f.Add("/a/**/b*c", "/a/x/bc")
 	f.Add("/"+strings.Repeat("**/a/", 20), "/"+strings.Repeat("a/", 200)+"b")
@@ -129,6 +161,17 @@ func FuzzMatch(f *testing.F) {
 		}
 		if p.Matches(path) != p.Matches(strings.ToLower(path)) {
 			t.Errorf("%q on %q depends on letter case", pattern, path)
+		}
+		upper := strings.Map(func(r rune) rune {
+			if 'a' <= r && r <= 'z' {
+				r -= 'a' - 'A'
+			}
+			return r
+		}, path)
+		for _, variant := range []string{upper, path + "/", path + "//", "/" + path} {
+			if p.Matches(path) != p.Matches(variant) {
+				t.Errorf("%q on %q and %q differs", pattern, path, variant)
+			}
 		}
 	})
 }

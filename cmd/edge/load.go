@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"edge/access"
 	"edge/config"
 	"edge/proxy"
 	"edge/rules"
@@ -16,7 +17,8 @@ import (
 // loaded is everything the operator wrote, read, checked and compiled.
 type loaded struct {
 	config   *config.Config
-	sets     map[string]rules.Set // by app
+	sets     map[string]rules.Set      // by app
+	policies map[string]*access.Policy // of addresses, by app
 	certs    *edgetls.Manager
 	snapshot *proxy.Snapshot
 }
@@ -25,6 +27,7 @@ type loaded struct {
 type shared struct {
 	engines waf.Engines
 	pools   proxy.Pools
+	lists   access.Lists
 }
 
 // load reads the configuration at path and all it refers to. Its error joins
@@ -37,6 +40,8 @@ func load(path string, s *shared, generation uint64) (*loaded, error) {
 	errs := []error{err, c.Missing()}
 	sets, err := loadRules(c)
 	errs = append(errs, err)
+	policies, err := s.lists.Load(c, sets)
+	errs = append(errs, err)
 	certs, err := edgetls.Load(c.TLS.Files)
 	errs = append(errs, err)
 	if err == nil {
@@ -45,11 +50,11 @@ func load(path string, s *shared, generation uint64) (*loaded, error) {
 	if err := faults(errs); err != nil {
 		return nil, withCode{exitConfig, err}
 	}
-	snap, err := proxy.Compile(c, sets, &s.engines, &s.pools, generation)
+	snap, err := proxy.Compile(c, sets, policies, &s.engines, &s.pools, generation)
 	if err != nil {
 		return nil, withCode{exitConfig, err}
 	}
-	return &loaded{c, sets, certs, snap}, nil
+	return &loaded{c, sets, policies, certs, snap}, nil
 }
 
 // faults joins errors, each line once, and not again without its place: two apps

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -179,15 +180,27 @@ func fingerprint(path string) (sum [sha256.Size]byte, files []string) {
 	files = filesOf(path, c, sets)
 	h := sha256.New()
 	for _, file := range files {
-		text, err := os.ReadFile(file)
-		part := sha256.Sum256(text)
-		var mode os.FileMode
-		if info, err := os.Stat(file); err == nil {
-			mode = info.Mode()
-		}
+		mode, part, err := digest(file)
 		_, _ = fmt.Fprintf(h, "%q %v %v %x\n", file, mode, err, part) // a hash takes everything
 	}
 	return [sha256.Size]byte(h.Sum(nil)), files
+}
+
+// digest is the mode and the content of a file. That of a pipe or a device, which
+// may never end, is nothing.
+func digest(file string) (mode os.FileMode, sum []byte, err error) {
+	info, err := os.Stat(file)
+	if err != nil || !info.Mode().IsRegular() {
+		return mode, nil, err
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return info.Mode(), nil, err
+	}
+	defer f.Close() //nolint:errcheck // nothing was written
+	h := sha256.New()
+	_, err = io.Copy(h, f) // lists can be large
+	return info.Mode(), h.Sum(nil), err
 }
 
 // changes says what is new in policy terms, app by app, and which changes need a
@@ -199,13 +212,15 @@ func changes(last, next *loaded) []zap.Field {
 	for _, a := range last.config.Apps {
 		old[a.Name] = a
 	}
+	sameForAll := reflect.DeepEqual(last.config.Addresses, next.config.Addresses)
 	for _, a := range next.config.Apps {
 		before, was := old[a.Name]
 		delete(old, a.Name)
 		switch {
 		case !was:
 			added = append(added, a.Name)
-		case reflect.DeepEqual(before, a) && reflect.DeepEqual(last.sets[a.Name], next.sets[a.Name]):
+		case sameForAll && reflect.DeepEqual(before, a) && last.sets[a.Name].Equal(next.sets[a.Name]) &&
+			last.policies[a.Name].SameFiles(next.policies[a.Name]):
 			unchanged++
 		default:
 			changed = append(changed, a.Name)
@@ -218,7 +233,7 @@ func changes(last, next *loaded) []zap.Field {
 	fields := []zap.Field{
 		zap.Strings("added", added), zap.Strings("removed", removed), zap.Strings("changed", changed), zap.Int("unchanged", unchanged),
 	}
-	if last.config.Process != next.config.Process || last.config.Log.Keep != next.config.Log.Keep {
+	if !reflect.DeepEqual(last.config.Process, next.config.Process) || last.config.Log.Keep != next.config.Log.Keep {
 		fields = append(fields, zap.String("restart_needed", "listen, state or the limits of log have changed; they are fixed while the edge runs"))
 	}
 	return fields
@@ -227,7 +242,12 @@ func changes(last, next *loaded) []zap.Field {
 // filesOf are all files that a load of the configuration at path reads, c and sets
 // being what it read.
 func filesOf(path string, c *config.Config, sets map[string]rules.Set) []string {
-	return append(c.Files(path), crsFiles(sets)...)
+	files := append(c.Files(path), crsFiles(sets)...)
+	for _, set := range sets {
+		files = append(files, set.ListFiles()...)
+	}
+	slices.Sort(files)
+	return slices.Compact(files)
 }
 
 // crsFiles are the files of the rule sets on disk that sets use, in order.

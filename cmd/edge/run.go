@@ -30,6 +30,8 @@ const (
 	drainTimeout = 20 * time.Second
 	// recordTimeout is how long requests that were cut off may take to be recorded.
 	recordTimeout = 5 * time.Second
+	// reservedFiles is how many open files are left to logs, rules and whatever else.
+	reservedFiles = 100
 	// limitBuckets is how many rate limit buckets are remembered, some 100 MB when all are used.
 	limitBuckets = 250_000
 )
@@ -79,8 +81,11 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 	board := newBoard()
 	control := newControl(board, shared, records, spool)
 	edge := proxy.New(l.snapshot, limits, spool, records, control.Observe, logger)
-	server := listen.New(edge, l.certs.Config(), logger)
-	board.watch(edge.Load)
+	server := listen.New(edge, l.certs.Config(), connections(l.config.Listen, edge, logger), logger)
+	server.Believe(l.config.Listen.ProxyProtocol)
+	board.connections, board.crowd = server.Figures, edge.Crowd()
+	board.busy = edge.Load
+	showConnections(control, server)
 	showLoad(control, edge, server)
 	reload := newReloader(path, shared, l, seen, edge, board, logger)
 
@@ -126,7 +131,34 @@ func newControl(b *board, s *shared, records *blocklog.Log, spool *proxy.Spool) 
 	control.Gauge("edge_waf_engines", "WAF engines in use.", func() float64 { return float64(s.engines.Len()) })
 	control.Gauge("edge_log_lines_lost", "Log lines that could not be written.", func() float64 { return float64(records.Lost()) })
 	control.Gauge("edge_spool_bytes", "Bytes of request bodies held in files.", func() float64 { return float64(spool.Used()) })
+	control.Gauge("edge_collapsed_peers", "Peers that seem to be proxies missing in client_ip.trusted_proxies.", func() float64 { return float64(len(b.read(0).Collapsed)) })
 	return control
+}
+
+// connections is how many may be open: what the configuration says, and no more than
+// there can be files, of which a request that is forwarded takes two.
+func connections(c config.Listen, edge *proxy.Server, logger *zap.Logger) listen.Limits {
+	limits := listen.Limits{Total: c.MaxConnections, PerClient: c.MaxConnectionsPerClient, Exempt: edge.Trusts}
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		return limits
+	}
+	if most := max(16, (int(min(files.Cur, 1<<30))-reservedFiles)/2); most < limits.Total {
+		logger.Warn("the limit on open files is low", zap.Uint64("open_files", files.Cur), zap.Int("connections_wanted", limits.Total), zap.Int("connections", most))
+		limits.Total = most
+	}
+	return limits
+}
+
+// showConnections registers the figures of the public port.
+func showConnections(control *admin.Server, server *listen.Server) {
+	control.Gauge("edge_connections", "Connections that are open.", func() float64 { return float64(server.Figures().Open) })
+	control.Figures("edge_connections_refused_total", "Connections closed at once because there were too many, in all or of one client.", true, []string{"why"}, func(emit func(float64, ...string)) {
+		f := server.Figures()
+		emit(float64(f.Refused), "total")
+		emit(float64(f.Crowded), "client")
+	})
+	control.Figures("edge_handshakes_failed_total", "TLS handshakes that failed.", true, nil, func(emit func(float64, ...string)) { emit(float64(server.Figures().Handshakes)) })
 }
 
 // showLoad has the metrics show who is busy, and what HTTP/2 clients did wrong.

@@ -5,24 +5,30 @@ import (
 	"sync"
 	"time"
 
+	"edge/listen"
 	"edge/overload"
+	"edge/proxy"
 	"edge/rules"
 	"edge/waf"
 )
 
 // status is what /status shows.
 type status struct {
-	Version     string      `json:"version"`
-	Started     time.Time   `json:"started"`
-	Generation  uint64      `json:"generation"`
-	Loaded      time.Time   `json:"loaded"`                 // when that generation was
-	ReloadError string      `json:"reload_error,omitempty"` // of the last load, if it failed
-	Engines     []waf.Size  `json:"engines"`
-	LinesLost   uint64      `json:"log_lines_lost"`
-	CertsUntil  time.Time   `json:"certificates_until"`
-	Apps        []appStatus `json:"apps"`
+	Version     string     `json:"version"`
+	Started     time.Time  `json:"started"`
+	Generation  uint64     `json:"generation"`
+	Loaded      time.Time  `json:"loaded"`                 // when that generation was
+	ReloadError string     `json:"reload_error,omitempty"` // of the last load, if it failed
+	Engines     []waf.Size `json:"engines"`
+	LinesLost   uint64     `json:"log_lines_lost"`
+	CertsUntil  time.Time  `json:"certificates_until"`
+
+	Connections listen.Figures    `json:"connections"`
+	Collapsed   []proxy.Suspicion `json:"collapsed"` // peers that seem to be proxies nobody trusts
 
 	Load map[string]overload.Stats `json:"load"` // requests under way by app, and inspections
+
+	Apps []appStatus `json:"apps"`
 }
 
 type appStatus struct {
@@ -36,9 +42,12 @@ type appStatus struct {
 
 // board is where the reloader writes what is in force and /status reads it.
 type board struct {
-	mu   sync.Mutex
-	s    status
-	busy func() map[string]overload.Stats // nil before there is a request path
+	mu sync.Mutex
+	s  status
+
+	connections func() listen.Figures // set before anybody reads
+	crowd       *proxy.Crowd          // likewise
+	busy        func() map[string]overload.Stats
 }
 
 // load writes what l holds, in force from now on.
@@ -63,19 +72,18 @@ func (b *board) fail(err error) {
 	b.s.ReloadError = err.Error()
 }
 
-// watch has the board show what busy returns, as it is when somebody asks.
-func (b *board) watch(busy func() map[string]overload.Stats) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.busy = busy
-}
-
 // read returns the whole, with lost log lines as they are now.
 func (b *board) read(lost uint64) status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.s
 	s.LinesLost = lost
+	if b.connections != nil {
+		s.Connections = b.connections()
+	}
+	if b.crowd != nil {
+		s.Collapsed = b.crowd.Collapsed()
+	}
 	if b.busy != nil {
 		s.Load = b.busy()
 	}

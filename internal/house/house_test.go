@@ -17,9 +17,10 @@ import (
 // floors only, and never from its own. The tls room is on the floor of those it
 // serves beside.
 var tiers = [][]string{
-	{"internal/strictyaml", "internal/schema", "blocklog"},
-	{"config", "rules"},
-	{"overload", "ratelimit", "waf", "internal/demo"},
+	{"internal/strictyaml", "internal/schema", "internal/ranges", "blocklog"},
+	{"rules"},
+	{"config"},
+	{"access", "form", "overload", "ratelimit", "waf", "internal/demo"},
 	{"admin", "listen", "proxy", "tls", "review"},
 	{"cmd/edge"},
 }
@@ -30,11 +31,15 @@ var owners = map[string]string{
 	"github.com/corazawaf/coraza-coreruleset/v4": "waf",
 	"github.com/goccy/go-yaml":                   "internal/strictyaml",
 	"golang.org/x/time":                          "ratelimit",
+	"github.com/go-json-experiment/json":         "form",
+	"github.com/yl2chen/cidranger":               "access",
+	"github.com/gaissmai/bart":                   "access",
 	"github.com/spf13/cobra":                     "cmd/edge",
 	"github.com/coder/websocket":                 "internal/demo",
 	"gopkg.in/natefinch/lumberjack.v2":           "blocklog",
 	"github.com/prometheus/client_golang":        "admin",
 	"github.com/fsnotify/fsnotify":               "cmd/edge",
+	"github.com/pires/go-proxyproto":             "listen",
 }
 
 // room is one package.

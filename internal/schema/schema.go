@@ -64,6 +64,9 @@ func (g *generator) of(t reflect.Type) object {
 	case reflect.Slice:
 		return object{"type": "array", "items": g.of(t.Elem())}
 	case reflect.Map:
+		if t.Elem().Kind() != reflect.String {
+			return object{"type": "object", "additionalProperties": g.of(t.Elem())}
+		}
 		return object{"type": "object", "additionalProperties": object{"type": []string{"string", "number", "boolean"}}}
 	case reflect.Bool:
 		return object{"type": "boolean"}

@@ -82,7 +82,7 @@ func (d *Document) mapping(at *token.Position, pairs []*ast.MappingValueNode, pa
 		tok := pair.Key.GetToken()
 		i := slices.Index(names, tok.Value)
 		if i < 0 {
-			d.add(tok.Position, "unknown key %q%s%s", tok.Value, in(path), didYouMean(tok.Value, names))
+			d.add(tok.Position, "unknown key %q%s%s", tok.Value, in(path), DidYouMean(tok.Value, names))
 			continue
 		}
 		child := join(path, tok.Value)
@@ -176,7 +176,9 @@ func keys(t reflect.Type) (names []string, fields [][]int) {
 	return names, fields
 }
 
-func didYouMean(got string, known []string) string {
+// DidYouMean is how a fault about a word that is not known ends: with the known one
+// it is nearest to, or, if it is near to none, with all of them.
+func DidYouMean(got string, known []string) string {
 	best, distance := "", 3 // two slips of the finger are a typo; more is another word
 	for _, k := range known {
 		if n := levenshtein.ComputeDistance(strings.ToLower(got), k); n < distance {

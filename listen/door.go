@@ -1,0 +1,138 @@
+package listen
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Limits is how many connections there may be.
+type Limits struct {
+	Total     int                   // open at once
+	PerClient int                   // of one address, or IPv6 /64
+	Exempt    func(netip.Addr) bool // from PerClient: proxies speak for many; may be nil
+}
+
+// Figures is how many connections there are and were.
+type Figures struct {
+	Open       int    `json:"open"`
+	Refused    uint64 `json:"refused"`            // there were too many
+	Crowded    uint64 `json:"refused_per_client"` // there were too many of one client
+	Handshakes uint64 `json:"handshakes_failed"`
+}
+
+// door counts who is inside. What is too much is turned away before it has cost
+// anything, and without an answer: that would cost a handshake.
+type door struct {
+	limits Limits
+
+	mu      sync.Mutex
+	open    int
+	clients map[netip.Prefix]int // of those inside, and so bounded
+
+	full, crowded, failed atomic.Uint64
+}
+
+func newDoor(l Limits) *door { return &door{limits: l, clients: map[netip.Prefix]int{}} }
+
+// enter counts c, or closes it. One that announces its client is counted as that
+// client's when it has, with become.
+func (d *door) enter(c net.Conn, announces bool) (*inside, bool) {
+	who := clientOf(c.RemoteAddr())
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.open >= d.limits.Total:
+		d.full.Add(1)
+	case !announces && d.crowd(who):
+		d.crowded.Add(1)
+	default:
+		d.open++
+		d.clients[who]++
+		return &inside{Conn: c, door: d, who: who}, true
+	}
+	_ = c.Close() // it has not been heard
+	return nil, false
+}
+
+// crowd says that who has as many connections as one may have.
+func (d *door) crowd(who netip.Prefix) bool {
+	exempt := !who.IsValid() || d.limits.Exempt != nil && d.limits.Exempt(who.Addr())
+	return !exempt && d.clients[who] >= d.limits.PerClient
+}
+
+// become counts c as a connection of a, unless it would be one too many.
+func (d *door) become(c *inside, a net.Addr) bool {
+	who := clientOf(a)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case who == c.who:
+		return true
+	case d.crowd(who):
+		d.crowded.Add(1)
+		return false
+	}
+	d.forget(c.who)
+	d.clients[who]++
+	c.who = who
+	return true
+}
+
+func (d *door) leave(c *inside) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.open--
+	d.forget(c.who)
+}
+
+func (d *door) forget(who netip.Prefix) {
+	if d.clients[who]--; d.clients[who] == 0 {
+		delete(d.clients, who)
+	}
+}
+
+// Figures returns how many connections there are and were.
+func (s *Server) Figures() Figures {
+	s.door.mu.Lock()
+	defer s.door.mu.Unlock()
+	return Figures{Open: s.door.open, Refused: s.door.full.Load(), Crowded: s.door.crowded.Load(), Handshakes: s.door.failed.Load()}
+}
+
+// clientOf is what counts as one client: an IPv4 address, or an IPv6 /64, within
+// which everybody can have as many addresses as they like.
+func clientOf(a net.Addr) netip.Prefix {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	ip := tcp.AddrPort().Addr().Unmap()
+	bits := ip.BitLen()
+	if ip.Is6() {
+		bits = 64
+	}
+	p, err := ip.WithZone("").Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
+
+// inside is a connection that is counted until it is closed.
+type inside struct {
+	net.Conn
+	door *door
+	who  netip.Prefix
+	once sync.Once
+}
+
+// Close implements net.Conn.
+func (c *inside) Close() error {
+	c.once.Do(func() { c.door.leave(c) })
+	return c.Conn.Close()
+}
+
+// pause is between attempts to accept when there are too many open files.
+const pause = 50 * time.Millisecond

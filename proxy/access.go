@@ -1,0 +1,30 @@
+package proxy
+
+import (
+	"net/http"
+
+	"edge/blocklog"
+	"edge/rules"
+)
+
+// checkAccess refuses addresses that may not ask for this.
+func (s *Server) checkAccess(x *exchange) (pass blocklog.Decision) {
+	v := x.app.access.Judge(rules.Request{Method: x.r.Method, Tenant: x.tenant, Path: x.target.Path}, x.client.Addr(), x.started)
+	if v.Rule == "" {
+		return pass
+	}
+	d := blocklog.Decision{
+		Action: blocklog.Deny, Reason: blocklog.ReasonNotAllowed, Status: http.StatusForbidden,
+		Rule: blocklog.Rule{ID: v.Rule}, Detail: v.Detail,
+	}
+	if v.Denied {
+		d.Reason = blocklog.ReasonDenied
+	}
+	if !v.Enforce {
+		d.Action = blocklog.Detect
+	}
+	return d
+}
+
+// trusted says that the client is never to be banned. It lets it do nothing else.
+func (x *exchange) trusted() bool { return x.app.access.Trusts(x.client.Addr(), x.started) }
