@@ -24,7 +24,8 @@ const (
 )
 
 // endTimeout is how long an HTTP/2 client may take to take the last of an answer,
-// which it can put off for ever by keeping its window closed.
+// which it can put off for ever by keeping its window closed, and how long it may
+// take nothing at all of what its connection is sent.
 const endTimeout = 60 * time.Second
 
 // budget is what one connection has had reset.

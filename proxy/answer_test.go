@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"edge/blocklog"
+	"edge/config"
 	"edge/rules"
 )
 
@@ -155,7 +156,7 @@ func TestMalformedBodies(t *testing.T) {
 	}
 	url := canned(t, answers)
 	for kind, inspect := range map[string][]string{"flows": nil, "inspected": {"text/html"}} {
-		e := startAt(t, url, rules.Block, func(s *rules.Set) { s.WAF.Responses.Inspect = inspect; s.WAF.Responses.Max = 1 << 10 })
+		e := startAt(t, url, rules.Block, func(_ *config.App, s *rules.Set) { s.WAF.Responses.Inspect = inspect; s.WAF.Responses.Max = 1 << 10 })
 		for name, c := range cases {
 			t.Run(name+"_"+kind, func(t *testing.T) {
 				e.t = t

@@ -284,8 +284,8 @@ func TestH2Forms(t *testing.T) {
 		{"length_too_large", post("content-length: 9"), "note=hi", nil, "400", ""},
 		{"length_and_no_body", post("content-length: 9"), "", nil, "400", ""},
 		{"length_twice", post("content-length: 7", "content-length: 7"), "note=hi", nil, "400", ""},
-		{"length_signed", post("content-length: +7"), "note=hi", nil, "reset", ""},
-		{"length_list", post("content-length: 7, 7"), "note=hi", nil, "reset", ""},
+		{"length_signed", post("content-length: +7"), "note=hi", nil, "400 or reset", ""},
+		{"length_list", post("content-length: 7, 7"), "note=hi", nil, "400 or reset", ""},
 		{"length_zero_padded", post("content-length: 07"), "note=hi", nil, "400", ""},
 
 		{"path_twice", append([]string{":path: /"}, get("/b")...), "", nil, "reset", ""},
@@ -372,7 +372,7 @@ func TestH2Forms(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := w.outcome(1); got != test.want {
+			if got := w.outcome(1); !slices.Contains(strings.Split(test.want, " or "), got) { // whichever comes first, the head's refusal or its body
 				t.Errorf("%s, want %s", got, test.want)
 			}
 			if seen := strings.Join(rec.take(), "\n"); seen != test.seen {
@@ -552,6 +552,11 @@ func TestH2Floods(t *testing.T) {
 	for _, f := range floods {
 		t.Run(f.name, func(t *testing.T) {
 			w := e.dial(t)
+			if f.cut {
+				_ = w.conn.NetConn().(*net.TCPConn).SetReadBuffer(4 << 10) // what is sent back has nowhere to go
+			} else {
+				go func() { _, _ = io.Copy(io.Discard, w.conn) }()
+			}
 			if f.name == "data_empty" {
 				f.begin = frame(http2.FrameHeaders, http2.FlagHeadersEndHeaders, 1, w.block(post()...))
 			}
@@ -559,7 +564,7 @@ func TestH2Floods(t *testing.T) {
 			many := bytes.Repeat(f.more, max(1, (64<<10)/len(f.more)))
 			sent := 0
 			for ; err == nil && sent < 8<<20; sent += len(many) {
-				_, err = w.conn.Write(many) // and nothing is read
+				_, err = w.conn.Write(many)
 			}
 			if cut := err != nil; cut != f.cut {
 				t.Errorf("cut: %v (%v) after %d bytes", cut, err, sent)
