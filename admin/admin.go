@@ -82,6 +82,11 @@ func (s *Server) Gauge(name, help string, read func() float64) {
 	s.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
 }
 
+// Counter registers a figure that only grows and is read when somebody asks.
+func (s *Server) Counter(name, help string, read func() float64) {
+	s.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, read))
+}
+
 // Observe counts a request and what was decided about it.
 func (s *Server) Observe(e *blocklog.Event, decisions []blocklog.Decision) {
 	app := e.Edge.App

@@ -79,6 +79,12 @@ type Listen struct {
 	// Admin is the loopback address of health, status and metrics, or "off".
 	// Default "127.0.0.1:9443".
 	Admin string `yaml:"admin"`
+	// MaxConnections is how many connections may be open at once. More are closed
+	// as they come. Default 20000, or less where the limit on open files is low.
+	MaxConnections int `yaml:"max_connections"`
+	// MaxConnectionsPerClient is how many of them one address may have, or one
+	// IPv6 /64. Trusted proxies may have any number. Default 500.
+	MaxConnectionsPerClient int `yaml:"max_connections_per_client"`
 }
 
 // TLS says where certificates come from.
@@ -183,7 +189,7 @@ func Load(path string) (*Config, error) {
 	}
 	doc := strictyaml.Parse(path, data)
 	c := &Config{
-		Process: Process{Listen: Listen{HTTPS: ":443", Admin: "127.0.0.1:9443"}, State: State{Dir: "/var/lib/edge", Spool: 1 << 30}},
+		Process: Process{Listen: Listen{HTTPS: ":443", Admin: "127.0.0.1:9443", MaxConnections: 20_000, MaxConnectionsPerClient: 500}, State: State{Dir: "/var/lib/edge", Spool: 1 << 30}},
 		doc:     doc,
 	}
 	doc.Decode(c)
@@ -227,6 +233,9 @@ func (c *Config) check(doc *strictyaml.Document) {
 	}
 	if a := c.Listen.Admin; a != "off" && (!isAddress(a) || !isLoopback(a)) {
 		doc.Faultf("listen.admin", "listen.admin: %q is no loopback address; it shows everything to whoever asks, so write 127.0.0.1:port or off", a)
+	}
+	if c.Listen.MaxConnections < 1 || c.Listen.MaxConnectionsPerClient < 1 {
+		doc.Faultf("listen", "listen: max_connections and max_connections_per_client are at least 1")
 	}
 	if c.State.Dir == "" {
 		doc.Faultf("state.dir", "state.dir: must not be empty")

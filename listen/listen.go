@@ -20,44 +20,63 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"edge/blocklog"
 )
 
 // Limits on what a client may take before it has sent a request.
 const (
 	handshakeTimeout = 5 * time.Second
-	headerTimeout    = 10 * time.Second
+	headerTimeout    = 10 * time.Second // from its first byte
 	idleTimeout      = 60 * time.Second
-	maxHeaderBytes   = 32 << 10
 	maxStreams       = 100 // concurrent requests on one HTTP/2 connection
+
+	// What is still read of a client that has been refused, so that it gets to see why.
+	lingerTimeout = 500 * time.Millisecond
+	lingerBytes   = 256 << 10
 )
+
+// Refuser is a handler that can also answer for a request it is not to serve. The
+// request is what could be read of one that was refused; parts of it may be empty,
+// or nothing a request could have.
+type Refuser interface {
+	http.Handler
+	Refuse(w http.ResponseWriter, r *http.Request, d blocklog.Decision)
+}
 
 // Server serves a handler over TLS.
 type Server struct {
 	tls     *tls.Config
 	http    *http.Server
 	handoff *handoff
+	door    *door
 	logger  *zap.Logger
 	life    context.Context // of all requests
 	end     context.CancelFunc
 }
 
-// New returns a Server that serves h with the certificates of conf.
-func New(h http.Handler, conf *tls.Config, logger *zap.Logger) *Server {
+// New returns a Server that serves h with the certificates of conf, to as many
+// connections as limits allows.
+func New(h Refuser, conf *tls.Config, limits Limits, logger *zap.Logger) *Server {
 	s := &Server{
 		tls:     conf,
 		handoff: &handoff{conns: make(chan net.Conn), done: make(chan struct{})},
+		door:    newDoor(limits),
 		logger:  logger,
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.http = &http.Server{
-		Handler:           withTLS(h),
+		Handler:           &front{h},
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10},
-		ErrorLog:          stdLog(logger),
-		BaseContext:       func(net.Listener) context.Context { return s.life },
-		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		MaxHeaderBytes:    maxHead,
+		ConnState:         letGo,
+
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" is a request like any other
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10},
+		ErrorLog:                     stdLog(logger),
+		BaseContext:                  func(net.Listener) context.Context { return s.life },
+		ConnContext:                  func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 	}
 	return s
 }
@@ -77,7 +96,7 @@ func (s *Server) Serve(l net.Listener) error {
 			return nil
 		case err != nil: // such as too many open files: it passes
 			s.logger.Warn("accept", zap.Error(err))
-			time.Sleep(50 * time.Millisecond)
+			time.Sleep(pause)
 			continue
 		}
 		go s.welcome(raw)
@@ -86,10 +105,15 @@ func (s *Server) Serve(l net.Listener) error {
 
 // welcome does the handshake and hands the connection on.
 func (s *Server) welcome(raw net.Conn) {
+	raw, ok := s.door.enter(raw)
+	if !ok {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	defer cancel()
 	c := tls.Server(raw, s.tls)
 	if err := c.HandshakeContext(ctx); err != nil {
+		s.door.failed.Add(1)
 		s.logger.Debug("handshake failed", zap.Stringer("client", raw.RemoteAddr()), zap.Error(err))
 		_ = raw.Close() // it has no more to say
 		return
@@ -121,22 +145,36 @@ func stdLog(logger *zap.Logger) *log.Logger {
 	return l
 }
 
-// conn is an HTTP/1 connection after its handshake. It is a type of its own so
-// that net/http takes it as it is and does not handshake again.
-type conn struct{ *tls.Conn }
-
 type connKey struct{}
 
-// withTLS sets the TLS state of HTTP/1 requests, which net/http does only for
-// connections that are *tls.Conn themselves.
-func withTLS(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if c, ok := r.Context().Value(connKey{}).(*conn); ok && r.TLS == nil {
-			state := c.ConnectionState()
-			r.TLS = &state
-		}
-		next.ServeHTTP(w, r)
-	})
+// letGo learns that net/http has handed a connection to a handler: what comes on it
+// from now on is no HTTP.
+func letGo(c net.Conn, state http.ConnState) {
+	if c, ok := c.(*conn); ok && state == http.StateHijacked {
+		c.raw.Store(true)
+	}
+}
+
+// front is what net/http calls. It gives HTTP/1 requests the TLS state of their
+// connection, which net/http does only for connections that are *tls.Conn
+// themselves, and takes those that were refused to the handler as such.
+type front struct{ Refuser }
+
+// ServeHTTP implements http.Handler.
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c, ok := r.Context().Value(connKey{}).(*conn)
+	if !ok {
+		f.Refuser.ServeHTTP(w, r)
+		return
+	}
+	state := c.ConnectionState()
+	r.TLS = &state
+	c.served++
+	if no := c.refused.Load(); no != nil && no.number == c.served {
+		f.Refuse(w, no.request(r), no.why.Decision)
+		return
+	}
+	f.Refuser.ServeHTTP(w, r)
 }
 
 // handoff is a net.Listener fed by give instead of a socket.

@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"edge/blocklog"
 	"edge/config"
 	edgetls "edge/tls"
 )
@@ -33,7 +34,7 @@ func serve(t *testing.T, h http.Handler) (s *Server, l net.Listener, client *tls
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = New(h, certs.Config(), zap.NewNop())
+	s = New(refuser{h}, certs.Config(), Limits{Total: 1000, PerClient: 1000}, zap.NewNop())
 	if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
@@ -182,4 +183,11 @@ func TestPlainText(t *testing.T) {
 		t.Fatal(err)
 	}
 	res.Body.Close()
+}
+
+// refuser answers what is refused with its status and its reason.
+type refuser struct{ http.Handler }
+
+func (refuser) Refuse(w http.ResponseWriter, _ *http.Request, d blocklog.Decision) {
+	http.Error(w, string(d.Reason), d.Status)
 }

@@ -9,7 +9,7 @@ import (
 
 // checkAccess refuses addresses that may not ask for this.
 func (s *Server) checkAccess(x *exchange) (pass blocklog.Decision) {
-	v := x.app.access.Judge(rules.Request{Method: x.r.Method, Tenant: x.tenant, Path: x.path}, x.client.Addr(), x.started)
+	v := x.app.access.Judge(rules.Request{Method: x.r.Method, Tenant: x.tenant, Path: x.target.Path}, x.client.Addr(), x.started)
 	if v.Rule == "" {
 		return pass
 	}

@@ -2,22 +2,29 @@ package proxy
 
 import (
 	"errors"
-	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
 	"edge/blocklog"
+	"edge/config"
+	"edge/form"
 	"edge/rules"
 )
 
 const (
-	// bodyTimeout is how long a client may take to send a body that is held.
+	// bodyTimeout is how long a client may take to send a body that is held, and a second
+	// more for each bodyPace bytes that it may have.
 	bodyTimeout = 30 * time.Second
+	bodyPace    = 32 << 10
+	// minRate is how many bytes a second must come of any body, on average, after
+	// bodyGrace.
+	minRate   = 500
+	bodyGrace = 10 * time.Second
+	// paceStep is how often those limits are set anew.
+	paceStep = time.Second
 	// bodyPause is how long it may pause in one that flows.
 	bodyPause = 30 * time.Second
 	// spoolPause is when to try again after there was no room for a body.
@@ -28,24 +35,63 @@ const (
 
 // readBody holds the body so that the WAF can judge all of it before the
 // application sees any, and gives it to the application with a length. In detect
-// mode it flows, and only a copy is kept; where the WAF is off it just flows.
+// mode it flows, and only a copy is kept; where the WAF is off it just flows; and of
+// an upload the WAF judges the beginning. However it goes, it is decoded and
+// held against its type on the way.
 func (s *Server) readBody(x *exchange) (pass blocklog.Decision) {
 	if !x.unread {
 		return pass
 	}
-	if x.app.waf == nil || x.app.mode == rules.Detect {
-		x.upload = &paced{ReadCloser: x.r.Body, control: http.NewResponseController(x.w)}
-		x.r.Body = x.upload
-		if x.app.waf != nil {
-			x.tee = &tee{ReadCloser: x.upload, limit: int(x.app.maxBody), want: x.r.ContentLength}
-			x.r.Body = x.tee
-		}
-		return pass
+	x.upload = &paced{ReadCloser: x.r.Body, control: http.NewResponseController(x.w)}
+	x.r.Body = x.upload
+	if x.coding != "" {
+		x.r.Body = decoded{form.Decoded(x.coding, x.upload), x.upload}
+		x.r.ContentLength = -1
 	}
-	if d := s.hold(x); d.Action != blocklog.Pass {
+	x.r.Header.Del("Content-Encoding") // it says nothing now
+	up := x.uploads()
+	switch {
+	case x.app.waf != nil && x.app.mode == rules.Block && up == nil:
+		return s.holdBody(x, int64(x.app.maxBody))
+	case x.app.waf != nil && x.app.mode == rules.Block:
+		return s.sample(x, up)
+	}
+	x.flow(x.r.Body)
+	if x.app.waf != nil {
+		x.tee = &tee{ReadCloser: x.r.Body, limit: int(x.app.maxBody), want: x.r.ContentLength}
+		if up != nil {
+			x.tee.limit, x.tee.partial = int(up.Body.Inspect), true
+		}
+		x.r.Body = x.tee
+	}
+	return pass
+}
+
+// decoded is a body without its coding.
+type decoded struct {
+	io.Reader
+	io.Closer
+}
+
+// flow lets body go to the application, held against its type.
+func (x *exchange) flow(body io.ReadCloser) {
+	if x.r.Body = body; x.checksBody() {
+		x.r.Body = checking(body, x.kind, form.Limits{Charsets: x.app.http.Charsets})
+	}
+}
+
+// checksBody says that the body is held against its type.
+func (x *exchange) checksBody() bool {
+	return x.kind.Kind != form.Other && x.strict(func(h *config.HTTP) config.Strictness { return h.Bodies })
+}
+
+// holdBody holds the body, of up to limit bytes, and gives it to the application with
+// a length.
+func (s *Server) holdBody(x *exchange, limit int64) (pass blocklog.Decision) {
+	if d := s.hold(x, limit); d.Action != blocklog.Pass {
 		return d
 	}
-	if d := checkBody(x.r.Header, x.body); d.Action != blocklog.Pass {
+	if d := x.checkHeld(); d.Action != blocklog.Pass {
 		return d
 	}
 	x.r.Body = io.NopCloser(x.body.reader())
@@ -53,36 +99,86 @@ func (s *Server) readBody(x *exchange) (pass blocklog.Decision) {
 	return pass
 }
 
-// hold reads the whole body, within bodyTimeout and up to the app's limit.
-func (s *Server) hold(x *exchange) (pass blocklog.Decision) {
-	refuse := func(reason blocklog.Reason, status int, format string, args ...any) blocklog.Decision {
-		return blocklog.Decision{Action: blocklog.Deny, Reason: reason, Status: status, Detail: fmt.Sprintf(format, args...)}
+// checkHeld refuses a body that is not what its type says, or that the engine could
+// only look into at a price.
+func (x *exchange) checkHeld() (pass blocklog.Decision) {
+	if x.body.size() == 0 { // which is what many clients send for no body at all
+		return pass
 	}
-	limit := int64(x.app.maxBody)
-	tooLarge := refuse(blocklog.ReasonBodyTooLarge, http.StatusRequestEntityTooLarge, "the body is larger than %s", x.app.maxBody)
+	if x.checksBody() {
+		return bodyFault(form.Body(x.kind, x.body.reader(), form.Limits{Charsets: x.app.http.Charsets}))
+	}
+	if x.kind.Kind != form.Multipart {
+		return pass
+	}
+	n, err := x.body.count([]byte("--" + x.kind.Boundary))
+	if n--; err != nil || n > maxParts {
+		return deny(blocklog.ReasonBodyParts, http.StatusBadRequest, "the body has %d parts, more than %d", n, maxParts)
+	}
+	return pass
+}
+
+// bodyFault is the refusal for what form found wrong with a body, or for not having
+// been able to read it.
+func bodyFault(err error) (d blocklog.Decision) {
+	if err != nil && !asRefusal(err, &d) {
+		return deny(blocklog.ReasonBodyIncomplete, http.StatusBadRequest, "the body could not be read")
+	}
+	return d
+}
+
+// asRefusal says that err, of reading a body, is a refusal by those who read it
+// before us, and sets d to it.
+func asRefusal(err error, d *blocklog.Decision) bool {
+	var wire interface{ Refusal() blocklog.Decision }
+	var f *form.Fault
+	switch {
+	case errors.As(err, &wire):
+		*d = wire.Refusal()
+	case errors.As(err, &f):
+		*d = faulty(f)
+	default:
+		return false
+	}
+	d.Stage = blocklog.StageBody
+	return true
+}
+
+// hold reads the whole body, of up to limit bytes, in the time that takes.
+func (s *Server) hold(x *exchange, limit int64) (pass blocklog.Decision) {
 	if x.r.ContentLength > limit {
-		return tooLarge
+		return tooLarge(limit)
 	}
-	control := http.NewResponseController(x.w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // every server we use supports it
+	x.upload.until = time.Now().Add(bodyTimeout + time.Duration(limit/bodyPace)*time.Second)
 	body, n, err := s.spool.hold(http.MaxBytesReader(x.w, x.r.Body, limit))
+	if err == nil {
+		x.unread, x.body = false, body
+		return pass
+	}
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):
-		return tooLarge
+		return tooLarge(limit)
 	case errors.Is(err, errSpoolFull):
 		x.blame(err)
-		d := refuse(blocklog.ReasonSpoolFull, http.StatusServiceUnavailable, "there was no room to hold the body")
+		d := deny(blocklog.ReasonSpoolFull, http.StatusServiceUnavailable, "there was no room to hold the body")
 		d.Action, d.RetryAfter = blocklog.Fail, spoolPause
 		return d
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return refuse(blocklog.ReasonBodyTimeout, http.StatusRequestTimeout, "the body was not complete after %s", bodyTimeout)
-	case err != nil:
-		return refuse(blocklog.ReasonBodyIncomplete, http.StatusBadRequest, "the body ended or broke after %d bytes", n)
 	}
-	_ = control.SetReadDeadline(time.Time{})
-	x.unread, x.body = false, body
-	return pass
+	return x.brokenBody(err, n)
+}
+
+// brokenBody is the refusal for a body that could not be read to its end, after n bytes.
+func (x *exchange) brokenBody(err error, n int64) (d blocklog.Decision) {
+	switch {
+	case asRefusal(err, &d):
+		return d
+	case errors.Is(err, os.ErrDeadlineExceeded) && x.upload.slow():
+		return deny(blocklog.ReasonBodySlow, http.StatusRequestTimeout, "the body came at less than %d bytes a second", minRate)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return deny(blocklog.ReasonBodyTimeout, http.StatusRequestTimeout, "the body took too long")
+	}
+	return deny(blocklog.ReasonBodyIncomplete, http.StatusBadRequest, "the body ended or broke after %d bytes", n)
 }
 
 // leaveBody sees to it that an answer with the header h does not wait for a body
@@ -94,42 +190,24 @@ func (x *exchange) leaveBody(h http.Header) {
 	}
 }
 
-// checkBody refuses what the engine could not look into, or only at a price.
-func checkBody(h http.Header, body *held) (pass blocklog.Decision) {
-	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
-		return blocklog.Decision{
-			Action: blocklog.Deny, Reason: blocklog.ReasonBodyEncoding, Status: http.StatusUnsupportedMediaType,
-			Detail: fmt.Sprintf("the body is encoded as %q, and so cannot be inspected", coding),
-		}
-	}
-	h.Del("Content-Encoding") // it says nothing now
-	kind, params, err := mime.ParseMediaType(h.Get("Content-Type"))
-	if err != nil || !strings.HasPrefix(kind, "multipart/") || params["boundary"] == "" {
-		return pass
-	}
-	n, err := body.count([]byte("--" + params["boundary"]))
-	if n--; err != nil || n > maxParts {
-		return blocklog.Decision{
-			Action: blocklog.Deny, Reason: blocklog.ReasonBodyParts, Status: http.StatusBadRequest,
-			Detail: fmt.Sprintf("the body has %d parts, more than %d", n, maxParts),
-		}
-	}
-	return pass
-}
-
-// paced is a body that flows. Its client may take its time, but not pause for
-// ever, and what went wrong with it is remembered.
+// paced is a body as it comes. Its client may take its time, but not for ever, and
+// what went wrong with it is remembered.
 type paced struct {
 	io.ReadCloser
 	control *http.ResponseController
+	until   time.Time // when it must be complete; zero for never
+
+	begun, set, deadline time.Time
+	got                  int64
 
 	mu  sync.Mutex
 	err error
 }
 
 func (p *paced) Read(b []byte) (int, error) {
-	_ = p.control.SetReadDeadline(time.Now().Add(bodyPause)) // every server we use supports it
+	p.pace(time.Now())
 	n, err := p.ReadCloser.Read(b)
+	p.got += int64(n)
 	if err != nil {
 		_ = p.control.SetReadDeadline(time.Time{})
 		p.mu.Lock()
@@ -138,6 +216,32 @@ func (p *paced) Read(b []byte) (int, error) {
 	}
 	return n, err
 }
+
+// pace sets the time at which, if nothing came until then, the client would have been
+// too slow or paused for too long. A little too early is early enough to set it anew.
+func (p *paced) pace(now time.Time) {
+	if p.begun.IsZero() {
+		p.begun = now
+	}
+	if now.Sub(p.set) < paceStep {
+		return
+	}
+	p.set, p.deadline = now, now.Add(bodyPause)
+	for _, t := range []time.Time{p.until, p.tooSlow()} {
+		if !t.IsZero() && t.Before(p.deadline) {
+			p.deadline = t
+		}
+	}
+	_ = p.control.SetReadDeadline(p.deadline) // every server we use supports it
+}
+
+// tooSlow is when the client has sent too little, should no more come.
+func (p *paced) tooSlow() time.Time {
+	return p.begun.Add(bodyGrace + time.Duration(p.got)*time.Second/minRate)
+}
+
+// slow says that the deadline that has passed was about the rate.
+func (p *paced) slow() bool { return !p.deadline.Before(p.tooSlow()) }
 
 // broke returns the error that ended the body before its end, or nil.
 func (p *paced) broke() error {

@@ -17,7 +17,6 @@ import (
 	"log"
 	"net/http"
 	"net/netip"
-	"path"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -27,6 +26,7 @@ import (
 	"go.uber.org/zap"
 
 	"edge/blocklog"
+	"edge/form"
 	"edge/ratelimit"
 	"edge/rules"
 	"edge/waf"
@@ -44,6 +44,7 @@ var checks = []check{
 	{blocklog.StageHTTP, (*Server).checkForm},
 	{blocklog.StageHost, (*Server).checkHost},
 	{blocklog.StageAccess, (*Server).checkAccess},
+	{blocklog.StageHTTP, (*Server).checkApp},
 	{blocklog.StageLimit, (*Server).checkLimits},
 	{blocklog.StageBody, (*Server).readBody},
 	{blocklog.StageWAF, (*Server).inspect},
@@ -55,6 +56,7 @@ type Server struct {
 	current  atomic.Pointer[Snapshot]
 	limits   ratelimit.Store
 	spool    *Spool
+	sockets  sockets
 	log      *blocklog.Log
 	observe  Observer
 	logger   *zap.Logger
@@ -101,15 +103,21 @@ type exchange struct {
 	host    string // canonical
 	app     *app   // nil where nobody answers to host
 	tenant  string
-	path    string   // decoded and cleaned, what rules match
-	framing []string // the Transfer-Encoding the client used
+	target  form.Target // what is asked for; its path is what rules match
+	misread *form.Fault // what is wrong with that, or nil
+	kind    form.Type   // of the body
+	coding  string      // of the body: gzip, deflate or none
+	framing []string    // the Transfer-Encoding the client used
+	upgrade bool        // a WebSocket is asked for
+	socket  func()      // gives back the place of a WebSocket; nil where there is none
 
-	body   *held            // held for inspection, in block mode
-	unread bool             // the client may have more of a body to send than was held
-	upload *paced           // the body that flows, in the other modes
-	tee    *tee             // the copy of it, in detect mode
-	tx     *waf.Transaction // nil before inspection and where the WAF is off
-	answer *tee             // the copy of an answer's body that flows by, in detect mode
+	body    *held            // held for inspection, in block mode
+	unread  bool             // the client may have more of a body to send than was held
+	upload  *paced           // the body as it comes
+	partial bool             // of an upload, only the beginning is judged
+	tee     *tee             // the copy of it, in detect mode
+	tx      *waf.Transaction // nil before inspection and where the WAF is off
+	answer  *tee             // the copy of an answer's body that flows by, in detect mode
 
 	rules            []int // what matched, whether or not anything came of it
 	score, threshold int
@@ -152,16 +160,35 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.forward(x)
 }
 
+// Refuse answers a request that was refused before it was one. What r lacks could
+// not be read.
+func (s *Server) Refuse(w http.ResponseWriter, r *http.Request, d blocklog.Decision) {
+	x := s.begin(w, r)
+	defer s.finish(x)
+	s.refuse(x, d)
+}
+
+// Trusts reports whether addr is one of the proxies that are believed about where
+// requests come from.
+func (s *Server) Trusts(addr netip.Addr) bool {
+	snap := s.pin()
+	defer snap.Close()
+	return contains(snap.trusted, addr)
+}
+
 // begin pins the policy and finds out who is asking whom.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	s.underWay.Add(1)
 	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.pin(), framing: r.TransferEncoding}
 	x.unread = r.Body != nil && r.Body != http.NoBody
-	x.host, x.path = canonicalHost(r.Host), path.Clean("/"+r.URL.Path)
+	x.upgrade = upgrades(r)
+	x.host = canonicalHost(r.Host)
 	var viaProxy bool
 	x.client, viaProxy = client(r, x.snap.trusted)
 	var subdomain string
-	if x.app, subdomain = x.snap.find(x.host); x.app != nil {
+	x.app, subdomain = x.snap.find(x.host)
+	x.readTarget()
+	if x.app != nil {
 		x.tenant = x.findTenant(subdomain, viaProxy)
 	}
 	r.Header.Del("Expect") // net/http has answered it
@@ -169,40 +196,17 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	return x
 }
 
-// checkForm refuses requests whose form leaves open what they ask for.
-func (s *Server) checkForm(x *exchange) (pass blocklog.Decision) {
-	refuse := func(reason blocklog.Reason, detail string) blocklog.Decision {
-		return blocklog.Decision{Action: blocklog.Deny, Reason: reason, Status: http.StatusBadRequest, Detail: detail}
-	}
-	switch {
-	case x.r.Method == http.MethodConnect:
-		return refuse(blocklog.ReasonBadTarget, "CONNECT asks for a tunnel, and the edge digs none")
-	case strings.Contains(x.r.RequestURI, "#"):
-		return refuse(blocklog.ReasonBadTarget, "the request target has a fragment, which is for clients to keep")
-	case nominates(x.r.Header) != "":
-		return refuse(blocklog.ReasonBadConnection, fmt.Sprintf("Connection names %q, which is not for one hop", nominates(x.r.Header)))
-	case x.host == "":
-		return refuse(blocklog.ReasonBadHost, fmt.Sprintf("%q is no host", x.r.Host))
-	}
-	return pass
-}
-
 // checkHost refuses what no app answers to, for there is no default app, and what
 // is asked of another app than the connection was opened for.
 func (s *Server) checkHost(x *exchange) (pass blocklog.Decision) {
-	refuse := func(reason blocklog.Reason, format string, args ...any) blocklog.Decision {
-		return blocklog.Decision{
-			Action: blocklog.Deny, Reason: reason, Status: http.StatusMisdirectedRequest, Detail: fmt.Sprintf(format, args...),
-		}
-	}
 	if x.app == nil {
-		return refuse(blocklog.ReasonUnknownHost, "no app answers to %q", x.host)
+		return deny(blocklog.ReasonUnknownHost, http.StatusMisdirectedRequest, "no app answers to %q", x.host)
 	}
 	if x.r.TLS == nil || x.r.TLS.ServerName == "" {
 		return pass
 	}
 	if opened, _ := x.snap.find(canonicalHost(x.r.TLS.ServerName)); opened != x.app {
-		return refuse(blocklog.ReasonOtherHost, "the connection was opened for %q, which is not the same app", x.r.TLS.ServerName)
+		return deny(blocklog.ReasonOtherHost, http.StatusMisdirectedRequest, "the connection was opened for %q, which is not the same app", x.r.TLS.ServerName)
 	}
 	return pass
 }
@@ -213,7 +217,7 @@ func (s *Server) checkLimits(x *exchange) (pass blocklog.Decision) {
 	var limits []rules.RateLimit
 	var draws []ratelimit.Draw
 	for _, l := range x.app.limits {
-		if l.Match.Matches(rules.Request{Method: x.r.Method, Tenant: x.tenant, Path: x.path}) {
+		if l.Match.Matches(rules.Request{Method: x.r.Method, Tenant: x.tenant, Path: x.target.Path}) {
 			limits = append(limits, l)
 			draws = append(draws, ratelimit.Draw{Key: x.limitKey(l), Limit: ratelimit.Limit{Rate: l.Limit.PerSecond, Burst: l.Burst}})
 		}
@@ -271,6 +275,10 @@ func (s *Server) refuse(x *exchange, d blocklog.Decision) {
 	x.end(d)
 	x.status = d.Status
 	x.leaveBody(x.w.Header())
+	x.leaveUpgrade(x.w.Header())
+	if d.Status == http.StatusMethodNotAllowed {
+		x.w.Header().Set("Allow", strings.Join(x.app.methods, ", "))
+	}
 	respond(x.w, x.r, x.id, d)
 }
 
@@ -290,6 +298,9 @@ func (s *Server) finish(x *exchange) {
 	}
 	x.endInspection()
 	x.body.close()
+	if x.socket != nil {
+		x.socket()
+	}
 	e := x.event()
 	for _, d := range x.decisions {
 		if e.Apply(d); d.Reason != blocklog.ReasonClientGone {

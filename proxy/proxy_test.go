@@ -28,6 +28,7 @@ import (
 
 	"edge/blocklog"
 	"edge/config"
+	"edge/form"
 	"edge/internal/strictyaml"
 	"edge/ratelimit"
 	"edge/rules"
@@ -45,7 +46,7 @@ type edge struct {
 	url string
 }
 
-func start(t testing.TB, upstream http.HandlerFunc, mode rules.Mode, change ...func(*rules.Set)) *edge {
+func start(t testing.TB, upstream http.HandlerFunc, mode rules.Mode, change ...func(*config.App, *rules.Set)) *edge {
 	t.Helper()
 	back := httptest.NewServer(upstream)
 	t.Cleanup(back.Close)
@@ -58,16 +59,18 @@ func start(t testing.TB, upstream http.HandlerFunc, mode rules.Mode, change ...f
 		t.Fatal(err)
 	}
 	set.WAF.Mode = mode
-	for _, f := range change {
-		f(&set)
-	}
 	maxBody := strictyaml.Size(1 << 10)
 	if _, ok := t.(*testing.B); ok {
 		maxBody = 1 << 20
 	}
-	c := &config.Config{Apps: []config.App{{
+	app := config.App{
 		Name: "hr", Hosts: []string{"hr.test", "*.hr.test"}, Upstream: u, MaxBody: maxBody,
-	}}}
+		HTTP: config.HTTP{WebSocket: config.WebSocket{Enabled: true, Idle: strictyaml.Duration(time.Minute), Lifetime: strictyaml.Duration(time.Hour), PerClient: 2}},
+	}
+	for _, f := range change {
+		f(&app, &set)
+	}
+	c := &config.Config{Apps: []config.App{app}}
 	snap, err := Compile(c, map[string]rules.Set{"hr": set}, nil, &engines, &Pools{}, 7)
 	if err != nil {
 		t.Fatal(err)
@@ -85,6 +88,9 @@ func start(t testing.TB, upstream http.HandlerFunc, mode rules.Mode, change ...f
 	front := httptest.NewServer(e)
 	t.Cleanup(func() {
 		front.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = e.Wait(ctx) // WebSockets are not the front's any more
 		if err := records.Close(); err != nil {
 			t.Error(err)
 		}
@@ -92,6 +98,13 @@ func start(t testing.TB, upstream http.HandlerFunc, mode rules.Mode, change ...f
 	})
 	e.url = front.URL
 	return e
+}
+
+// relaxed lets through what HTTP leaves open.
+func relaxed(a *config.App, _ *rules.Set) {
+	if err := a.HTTP.UnmarshalText([]byte("relaxed")); err != nil {
+		panic(err)
+	}
 }
 
 // do sends a request to the edge for host hr.test.
@@ -218,7 +231,7 @@ func TestPauseWithinAnAnswer(t *testing.T) {
 		_, _ = io.WriteString(w, "<p>")
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
-	}, rules.Block, func(s *rules.Set) { s.WAF.Responses.Inspect = []string{"text/html"} })
+	}, rules.Block, func(_ *config.App, s *rules.Set) { s.WAF.Responses.Inspect = []string{"text/html"} })
 	inspected.current.Load().exact["hr.test"].idle = 50 * time.Millisecond
 	if res := inspected.do("GET", "/", nil); res.StatusCode != http.StatusBadGateway {
 		t.Errorf("an answer that is held: status %d", res.StatusCode)
@@ -311,7 +324,7 @@ func TestRefusedMeansUnseen(t *testing.T) {
 // The application is asked for what was inspected, byte for byte.
 func TestQueryIsForwardedAsItIs(t *testing.T) {
 	var got string
-	e := start(t, func(_ http.ResponseWriter, r *http.Request) { got = r.URL.RawQuery }, rules.Detect)
+	e := start(t, func(_ http.ResponseWriter, r *http.Request) { got = r.URL.RawQuery }, rules.Detect, relaxed)
 	for _, query := range []string{"q=50%&z=1&n=a;b", "a=%zz", "x=1&&y", "%"} {
 		c, err := net.Dial("tcp", strings.TrimPrefix(e.url, "http://"))
 		if err != nil {
@@ -325,24 +338,91 @@ func TestQueryIsForwardedAsItIs(t *testing.T) {
 	}
 }
 
-// Only a WebSocket may take over a connection.
+// Only a WebSocket may take over a connection: other upgrades do not get through,
+// and what asks for a WebSocket in another way than RFC 6455 says is refused.
 func TestUpgrades(t *testing.T) {
 	var got http.Header
 	e := start(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Clone() }, rules.Off)
-	for upgrade, passes := range map[string]bool{"websocket": true, "WebSocket": true, "h2c": false, "websocket, h2c": false, "x": false} {
+	good := http.Header{
+		"Connection": {"keep-alive, Upgrade"}, "Upgrade": {"websocket"},
+		"Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}, "Sec-Websocket-Version": {"13"},
+	}
+	for _, test := range []struct {
+		name, header, value string
+		status              int
+	}{
+		{"good", "", "", 200},
+		{"capitals", "Upgrade", "WebSocket", 200},
+		{"own_page", "Origin", "https://acme.hr.test", 200},
+		{"h2c", "Upgrade", "h2c", 200},
+		{"unknown", "Upgrade", "x", 200},
+		{"two", "Upgrade", "websocket, h2c", 400},
+		{"not_nominated", "Connection", "keep-alive", 400},
+		{"old_version", "Sec-Websocket-Version", "8", 400},
+		{"no_key", "Sec-Websocket-Key", "", 400},
+		{"short_key", "Sec-Websocket-Key", "dGhlIHNhbXBsZQ==", 400},
+		{"other_page", "Origin", "https://evil.test", 403},
+		{"null_page", "Origin", "null", 403},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			req, _ := http.NewRequest("GET", e.url, nil)
+			req.Host, req.Header, got = "hr.test", good.Clone(), nil
+			if test.header != "" {
+				req.Header.Set(test.header, test.value)
+			}
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			if res.StatusCode != test.status || (got != nil) != (test.status == 200) {
+				t.Errorf("status %d, the application got %v", res.StatusCode, got)
+			}
+			if socket := strings.EqualFold(req.Header.Get("Upgrade"), "websocket"); got != nil && (got.Get("Upgrade") != "") != socket {
+				t.Errorf("the application got %v", got)
+			}
+			if closed := res.Close; strings.Contains(strings.ToLower(req.Header.Get("Upgrade")), "websocket") && !closed {
+				t.Error("the connection stays open after a WebSocket was not given")
+			}
+		})
+	}
+}
+
+// An application switches protocols when it was asked to, with the right answer, or
+// the client does not hear of it.
+func TestSwitching(t *testing.T) {
+	accept := ""
+	e := start(t, func(w http.ResponseWriter, _ *http.Request) {
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		_, _ = fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: %s\r\n\r\nsecret", accept)
+	}, rules.Off)
+	ask := func(header http.Header) *http.Response {
 		req, _ := http.NewRequest("GET", e.url, nil)
-		req.Host = "hr.test"
-		req.Header.Set("Connection", "Upgrade, HTTP2-Settings")
-		req.Header.Set("Upgrade", upgrade)
-		req.Header.Set("HTTP2-Settings", "AAMAAABkAAQAAP__")
-		res, err := http.DefaultClient.Do(req)
+		req.Host, req.Header = "hr.test", header
+		res, err := http.DefaultTransport.RoundTrip(req)
 		if err != nil {
 			t.Fatal(err)
 		}
-		res.Body.Close()
-		if (got.Get("Upgrade") != "") != passes || got.Get("Http2-Settings") != "" {
-			t.Errorf("%s: %v", upgrade, got)
-		}
+		t.Cleanup(func() { res.Body.Close() })
+		return res
+	}
+	handshake := http.Header{
+		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}, "Sec-Websocket-Version": {"13"},
+	}
+	if res := ask(handshake); res.StatusCode != 502 {
+		t.Errorf("wrong answer to the key: status %d", res.StatusCode)
+	}
+	accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+	if res := ask(http.Header{}); res.StatusCode != 502 {
+		t.Errorf("nobody asked: status %d", res.StatusCode)
+	}
+	if res := ask(handshake); res.StatusCode != 101 {
+		t.Errorf("status %d", res.StatusCode)
 	}
 }
 
@@ -371,7 +451,7 @@ func TestNominations(t *testing.T) {
 // once, and loses its connection.
 func TestRefusedWithoutItsBody(t *testing.T) {
 	e := start(t, ok, rules.Block)
-	for name, head := range map[string]string{"413": "Host: hr.test\r\nContent-Length: 2000", "421": "Host: other.test\r\nContent-Length: 100"} {
+	for name, head := range map[string]string{"413": "Host: hr.test\r\nContent-Type: application/json\r\nContent-Length: 2000", "421": "Host: other.test\r\nContent-Length: 100"} {
 		c, err := net.Dial("tcp", strings.TrimPrefix(e.url, "http://"))
 		if err != nil {
 			t.Fatal(err)
@@ -426,7 +506,8 @@ func TestUninspectable(t *testing.T) {
 		kind, coding, body string
 		status             int
 	}{
-		{"application/json", "gzip", "\x1f\x8b", 415},
+		{"application/json", "gzip", "\x1f\x8b", 400},
+		{"application/json", "br", "\x1f\x8b", 415},
 		{"application/json", "identity", "{}", 200},
 		{"multipart/form-data; boundary=x", "", parts + "--x--\r\n", 200},
 		{"multipart/form-data; boundary=x", "", strings.Repeat("--x", 210), 400},
@@ -547,7 +628,7 @@ func TestTenant(t *testing.T) {
 		known.From = c.from
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("X-Tenant", c.header)
-		x := &exchange{app: &app{tenant: known}, r: r, path: c.path}
+		x := &exchange{app: &app{tenant: known}, r: r, target: form.Target{Path: c.path}}
 		if got := x.findTenant(c.subdomain, c.viaProxy); got != c.want {
 			t.Errorf("%+v: %q", c, got)
 		}

@@ -21,17 +21,23 @@ var page = template.Must(template.New("refused").Parse(pageSource))
 // What a refused client is told, by status. It says what they can do, and
 // nothing of rules or machines: that is in the record of the same id.
 var texts = map[int]string{
-	http.StatusBadRequest:            "The request was incomplete or could not be understood.",
-	http.StatusForbidden:             "This request was stopped because it looks like an attack on the application. If you meant no harm, tell your administrator the incident number.",
-	http.StatusRequestTimeout:        "The request took too long to arrive. Please try again.",
-	http.StatusRequestEntityTooLarge: "What you sent is larger than this application accepts.",
-	http.StatusUnsupportedMediaType:  "The application does not take content of this kind.",
-	http.StatusMisdirectedRequest:    "There is no application at this address.",
-	http.StatusTooManyRequests:       "Too many requests. Please wait a moment and try again.",
-	http.StatusInternalServerError:   "Something went wrong on our side. Please try again.",
-	http.StatusBadGateway:            "The application does not answer at the moment. Please try again in a minute.",
-	http.StatusServiceUnavailable:    "The service is not available at the moment. Please try again in a minute.",
-	http.StatusGatewayTimeout:        "The application took too long to answer. Please try again in a minute.",
+	http.StatusBadRequest:                  "The request was incomplete or could not be understood.",
+	http.StatusForbidden:                   "This request was stopped because it looks like an attack on the application. If you meant no harm, tell your administrator the incident number.",
+	http.StatusMethodNotAllowed:            "The application does not take requests of this kind.",
+	http.StatusRequestURITooLong:           "The address is longer than this service accepts.",
+	http.StatusExpectationFailed:           "The request expects something this service does not do.",
+	http.StatusNotImplemented:              "The request was sent in a form this service does not know.",
+	http.StatusHTTPVersionNotSupported:     "The request was sent in a version of HTTP this service does not know.",
+	http.StatusRequestHeaderFieldsTooLarge: "The request's header is larger than this service accepts. Deleting cookies may help.",
+	http.StatusRequestTimeout:              "The request took too long to arrive. Please try again.",
+	http.StatusRequestEntityTooLarge:       "What you sent is larger than this application accepts.",
+	http.StatusUnsupportedMediaType:        "The application does not take content of this kind.",
+	http.StatusMisdirectedRequest:          "There is no application at this address.",
+	http.StatusTooManyRequests:             "Too many requests. Please wait a moment and try again.",
+	http.StatusInternalServerError:         "Something went wrong on our side. Please try again.",
+	http.StatusBadGateway:                  "The application does not answer at the moment. Please try again in a minute.",
+	http.StatusServiceUnavailable:          "The service is not available at the moment. Please try again in a minute.",
+	http.StatusGatewayTimeout:              "The application took too long to answer. Please try again in a minute.",
 }
 
 // notHere is what an address is told that the access rules keep out.

@@ -35,9 +35,13 @@ type app struct {
 	tenant   config.Tenant
 	access   *access.Policy
 	limits   []rules.RateLimit
+	uploads  []rules.Upload
 	mode     rules.Mode
 	waf      *waf.Engine // nil when the mode is off
 	maxBody  strictyaml.Size
+	http     config.HTTP
+	methods  []string // that it takes, and the media types of bodies
+	types    []string
 
 	idle         time.Duration // how long the application may pause within an answer
 	readsAnswers bool          // bodies of answers are held and inspected
@@ -74,7 +78,7 @@ func (s *Snapshot) add(c config.App, set rules.Set, policy *access.Policy, engin
 	}
 	a := &app{
 		name: c.Name, upstream: upstream, tenant: c.Tenant, access: policy,
-		limits: set.RateLimits, mode: set.WAF.Mode, maxBody: c.MaxBody,
+		limits: set.RateLimits, uploads: set.Uploads, mode: set.WAF.Mode, maxBody: c.MaxBody, http: c.HTTP, methods: set.WAF.Methods, types: set.WAF.ContentTypes,
 		idle:         time.Duration(c.Upstream.IdleTimeout),
 		readsAnswers: set.WAF.Mode == rules.Block && len(set.WAF.Responses.Inspect) > 0,
 	}
@@ -149,7 +153,7 @@ func (x *exchange) findTenant(subdomain string, viaProxy bool) string {
 	case config.Fixed:
 		return t.Name
 	case config.Path:
-		first, _, _ := strings.Cut(strings.TrimPrefix(x.path, "/"), "/")
+		first, _, _ := strings.Cut(strings.TrimPrefix(x.target.Path, "/"), "/")
 		return t.Label(first)
 	case config.Header:
 		if !viaProxy {

@@ -50,7 +50,7 @@ func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Transport: x.app.upstream,
 		Rewrite: func(pr *httputil.ProxyRequest) {
-			pr.Out.URL.RawQuery = x.r.URL.RawQuery // what was inspected, and not what the proxy would make of it
+			pr.Out.URL = x.target.URL() // what was inspected, and not what net/url would make of it
 			pr.Out.Host = x.r.Host
 			for _, name := range spoofable {
 				pr.Out.Header.Del(name)
@@ -60,7 +60,7 @@ func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
 					delete(pr.Out.Header, name)
 				}
 			}
-			if !strings.EqualFold(pr.Out.Header.Get("Upgrade"), "websocket") {
+			if x.socket == nil {
 				pr.Out.Header.Del("Connection")
 				pr.Out.Header.Del("Upgrade")
 			}
@@ -88,6 +88,9 @@ type refusal struct{ blocklog.Decision }
 
 func (r refusal) Error() string { return string(r.Reason) }
 
+// Refusal returns the decision.
+func (r refusal) Refusal() blocklog.Decision { return r.Decision }
+
 // answered looks at the head of an answer before the client gets it.
 func (s *Server) answered(x *exchange, res *http.Response) error {
 	x.spent(blocklog.StageUpstream, x.forwarded)
@@ -102,11 +105,14 @@ func (s *Server) answered(x *exchange, res *http.Response) error {
 	default:
 		return refusal{d}
 	}
+	res.Header.Set("X-Request-Id", x.id)
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.closeTransaction() // a socket may live for days; its inspection ends here
+		x.status = res.StatusCode
+		return x.switched(res)
 	}
-	res.Header.Set("X-Request-Id", x.id)
 	x.leaveBody(res.Header)
+	x.leaveUpgrade(res.Header)
 	x.status = res.StatusCode
 	return nil
 }
@@ -144,9 +150,10 @@ func (s *Server) failed(x *exchange, err error) {
 	switch {
 	case errors.As(err, &refused):
 		d = refused.Decision
+	case asRefusal(err, &d): // the body, on its way through
 	case x.upload.broke() != nil:
-		d.Action, d.Stage, d.Reason, d.Status = blocklog.Deny, blocklog.StageBody, blocklog.ReasonBodyIncomplete, http.StatusBadRequest
-		d.Detail = "the body ended or broke before it was through"
+		d = x.brokenBody(x.upload.broke(), x.upload.got)
+		d.Stage = blocklog.StageBody
 	case errors.Is(err, context.Canceled) && x.r.Context().Err() != nil:
 		d.Reason, d.Detail = blocklog.ReasonClientGone, "the client left before the application answered"
 		d.Status = statusClientGone

@@ -43,7 +43,7 @@ func (m Match) Matches(r Request) bool {
 
 // String is the match in words, for keys and messages.
 func (m Match) String() string {
-	return fmt.Sprintf("method=%s tenant=%s path=/%s", m.Method, m.Tenant, strings.Join(m.Path.segments, "/"))
+	return fmt.Sprintf("method=%s tenant=%s path=%s", m.Method, m.Tenant, m.Path)
 }
 
 // Pattern is a compiled path pattern. The zero Pattern matches every path.
@@ -65,6 +65,14 @@ func (p *Pattern) UnmarshalText(text []byte) error {
 		}
 	}
 	return nil
+}
+
+// String is the pattern in small letters, "" for the one that matches every path.
+func (p Pattern) String() string {
+	if p.segments == nil {
+		return ""
+	}
+	return "/" + strings.Join(p.segments, "/")
 }
 
 // Matches reports whether path fits. It takes time proportional to the product

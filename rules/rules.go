@@ -5,6 +5,7 @@
 package rules
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -23,6 +24,28 @@ type File struct {
 	RateLimits []RateLimit `yaml:"rate_limits"`
 	// Access says which addresses may ask for what.
 	Access []Access `yaml:"access"`
+	// Uploads are requests with bodies larger than the WAF takes. The first whose match
+	// holds counts.
+	Uploads []Upload `yaml:"uploads"`
+}
+
+// Upload lets bodies of multipart/form-data, and of types that are not text, through
+// after their beginning has been inspected. All other bodies are held as a whole.
+type Upload struct {
+	// Name identifies the upload.
+	Name string `yaml:"name"`
+	// Match says which requests are meant.
+	Match Match `yaml:"match"`
+	// Body says how much of it there may be.
+	Body UploadBody `yaml:"body"`
+}
+
+// UploadBody is how large an upload may be.
+type UploadBody struct {
+	// Max is the largest body. A larger one is answered with 413.
+	Max strictyaml.Size `yaml:"max"`
+	// Inspect is how much of its beginning is held and inspected. Default 256KiB.
+	Inspect strictyaml.Size `yaml:"inspect"`
 }
 
 // RateLimit is a token bucket for each distinct key.
@@ -58,6 +81,7 @@ func (k *Key) UnmarshalText(text []byte) error {
 type Set struct {
 	WAF        WAF
 	RateLimits []RateLimit
+	Uploads    []Upload
 	Access     []Access
 
 	docs []*strictyaml.Document // to place faults in Access
@@ -90,7 +114,7 @@ func Load(paths []string) (Set, error) {
 		}
 		errs = append(errs, doc.Err())
 		f.WAF.Exclusions = append(set.WAF.Exclusions, f.WAF.Exclusions...)
-		set.WAF, set.RateLimits = f.WAF, append(set.RateLimits, f.RateLimits...)
+		set.WAF, set.RateLimits, set.Uploads = f.WAF, append(set.RateLimits, f.RateLimits...), append(set.Uploads, f.Uploads...)
 	}
 	switch w := &set.WAF; {
 	case w.DetectionParanoia == 0:
@@ -109,6 +133,20 @@ func (f *File) check(doc *strictyaml.Document, seen map[string]bool) {
 	}
 	for i := range f.Access {
 		f.Access[i].Check(doc, fmt.Sprintf("access[%d]", i), seen)
+	}
+	for i := range f.Uploads {
+		f.Uploads[i].check(doc, fmt.Sprintf("uploads[%d]", i), seen)
+	}
+}
+
+func (u *Upload) check(doc *strictyaml.Document, path string, seen map[string]bool) {
+	checkName(doc, path, "upload", u.Name, seen)
+	if u.Match.Path.String() == "" {
+		doc.Faultf(path, "upload %q: match: needs a path: only there is less than the whole inspected", u.Name)
+	}
+	u.Body.Inspect = cmp.Or(u.Body.Inspect, 256<<10)
+	if u.Body.Inspect < 4<<10 || u.Body.Inspect > 16<<20 || u.Body.Max <= u.Body.Inspect {
+		doc.Faultf(path+".body", "upload %q: body: inspect is from 4KiB to 16MiB, and max is more than that", u.Name)
 	}
 }
 

@@ -50,7 +50,7 @@ func TestReloadUnderLoad(t *testing.T) {
 listen: {https: "127.0.0.1:0", admin: "127.0.0.1:0"}
 tls: {files: [{cert: ca/edge.pem, key: ca/edge.key}]}
 state: {dir: state}
-apps: [{name: track, hosts: [track.test], upstream: "%s", rules: [rules.yaml]}]
+apps: [{name: track, hosts: [track.test], upstream: "%s", rules: [rules.yaml], http: {websocket: on}}]
 `, app.URL))
 	p, err := launch("edge", dir, nil, "run", "--config", "edge.yaml")
 	if err != nil {

@@ -29,6 +29,8 @@ const (
 	drainTimeout = 20 * time.Second
 	// recordTimeout is how long requests that were cut off may take to be recorded.
 	recordTimeout = 5 * time.Second
+	// reservedFiles is how many open files are left to logs, rules and whatever else.
+	reservedFiles = 100
 	// limitBuckets is how many rate limit buckets are remembered, some 100 MB when all are used.
 	limitBuckets = 250_000
 )
@@ -78,7 +80,9 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 	board := newBoard()
 	control := newControl(board, shared, records, spool)
 	edge := proxy.New(l.snapshot, limits, spool, records, control.Observe, logger)
-	server := listen.New(edge, l.certs.Config(), logger)
+	server := listen.New(edge, l.certs.Config(), connections(l.config.Listen, edge, logger), logger)
+	board.connections = server.Figures
+	showConnections(control, server)
 	reload := newReloader(path, shared, l, seen, edge, board, logger)
 
 	public, private, err := sockets(l.config.Listen)
@@ -124,6 +128,29 @@ func newControl(b *board, s *shared, records *blocklog.Log, spool *proxy.Spool) 
 	control.Gauge("edge_log_lines_lost", "Log lines that could not be written.", func() float64 { return float64(records.Lost()) })
 	control.Gauge("edge_spool_bytes", "Bytes of request bodies held in files.", func() float64 { return float64(spool.Used()) })
 	return control
+}
+
+// connections is how many may be open: what the configuration says, and no more than
+// there can be files, of which a request that is forwarded takes two.
+func connections(c config.Listen, edge *proxy.Server, logger *zap.Logger) listen.Limits {
+	limits := listen.Limits{Total: c.MaxConnections, PerClient: c.MaxConnectionsPerClient, Exempt: edge.Trusts}
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		return limits
+	}
+	if most := max(16, (int(min(files.Cur, 1<<30))-reservedFiles)/2); most < limits.Total {
+		logger.Warn("the limit on open files is low", zap.Uint64("open_files", files.Cur), zap.Int("connections_wanted", limits.Total), zap.Int("connections", most))
+		limits.Total = most
+	}
+	return limits
+}
+
+// showConnections registers the figures of the public port.
+func showConnections(control *admin.Server, server *listen.Server) {
+	control.Gauge("edge_connections", "Connections that are open.", func() float64 { return float64(server.Figures().Open) })
+	control.Counter("edge_connections_refused_total", "Connections closed at once because there were too many.", func() float64 { return float64(server.Figures().Refused) })
+	control.Counter("edge_connections_crowded_total", "Connections closed at once because there were too many of one client.", func() float64 { return float64(server.Figures().Crowded) })
+	control.Counter("edge_handshakes_failed_total", "TLS handshakes that failed.", func() float64 { return float64(server.Figures().Handshakes) })
 }
 
 // sockets opens the public port and, unless it is off, the admin port.

@@ -5,21 +5,25 @@ import (
 	"sync"
 	"time"
 
+	"edge/listen"
 	"edge/rules"
 	"edge/waf"
 )
 
 // status is what /status shows.
 type status struct {
-	Version     string      `json:"version"`
-	Started     time.Time   `json:"started"`
-	Generation  uint64      `json:"generation"`
-	Loaded      time.Time   `json:"loaded"`                 // when that generation was
-	ReloadError string      `json:"reload_error,omitempty"` // of the last load, if it failed
-	Engines     []waf.Size  `json:"engines"`
-	LinesLost   uint64      `json:"log_lines_lost"`
-	CertsUntil  time.Time   `json:"certificates_until"`
-	Apps        []appStatus `json:"apps"`
+	Version     string     `json:"version"`
+	Started     time.Time  `json:"started"`
+	Generation  uint64     `json:"generation"`
+	Loaded      time.Time  `json:"loaded"`                 // when that generation was
+	ReloadError string     `json:"reload_error,omitempty"` // of the last load, if it failed
+	Engines     []waf.Size `json:"engines"`
+	LinesLost   uint64     `json:"log_lines_lost"`
+	CertsUntil  time.Time  `json:"certificates_until"`
+
+	Connections listen.Figures `json:"connections"`
+
+	Apps []appStatus `json:"apps"`
 }
 
 type appStatus struct {
@@ -35,6 +39,8 @@ type appStatus struct {
 type board struct {
 	mu sync.Mutex
 	s  status
+
+	connections func() listen.Figures // set before anybody reads
 }
 
 // load writes what l holds, in force from now on.
@@ -65,6 +71,9 @@ func (b *board) read(lost uint64) status {
 	defer b.mu.Unlock()
 	s := b.s
 	s.LinesLost = lost
+	if b.connections != nil {
+		s.Connections = b.connections()
+	}
 	return s
 }
 

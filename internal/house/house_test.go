@@ -20,7 +20,7 @@ var tiers = [][]string{
 	{"internal/strictyaml", "internal/schema", "internal/ranges", "blocklog"},
 	{"rules"},
 	{"config"},
-	{"access", "ratelimit", "waf", "internal/demo"},
+	{"access", "form", "ratelimit", "waf", "internal/demo"},
 	{"admin", "listen", "proxy", "tls", "review"},
 	{"cmd/edge"},
 }
@@ -31,6 +31,7 @@ var owners = map[string]string{
 	"github.com/corazawaf/coraza-coreruleset/v4": "waf",
 	"github.com/goccy/go-yaml":                   "internal/strictyaml",
 	"golang.org/x/time":                          "ratelimit",
+	"github.com/go-json-experiment/json":         "form",
 	"github.com/yl2chen/cidranger":               "access",
 	"github.com/gaissmai/bart":                   "access",
 	"github.com/spf13/cobra":                     "cmd/edge",
