@@ -79,6 +79,10 @@ type Listen struct {
 	// Admin is the loopback address of health, status and metrics, or "off".
 	// Default "127.0.0.1:9443".
 	Admin string `yaml:"admin"`
+	// ProxyProtocol are the addresses and ranges of load balancers that begin every
+	// connection with a PROXY protocol header, v1 or v2, which says whom it is for.
+	// From them it is required, from anybody else it is never accepted.
+	ProxyProtocol []Prefix `yaml:"proxy_protocol"`
 	// MaxConnections is how many connections may be open at once. More are closed
 	// as they come. Default 20000, or less where the limit on open files is low.
 	MaxConnections int `yaml:"max_connections"`
@@ -162,23 +166,6 @@ type App struct {
 	HTTP HTTP `yaml:"http"`
 }
 
-// ClientIP says who is believed about where a request comes from.
-type ClientIP struct {
-	// TrustedProxies are the addresses and ranges of proxies in front of the edge.
-	// Of the addresses they pass on in X-Forwarded-For the last that is not one of
-	// them is the client. Empty: the peer is the client.
-	TrustedProxies []Prefix `yaml:"trusted_proxies"`
-}
-
-// Prefix is an address or a range of them.
-type Prefix struct{ netip.Prefix }
-
-// UnmarshalText reads 10.0.0.7 or 10.0.0.0/8.
-func (p *Prefix) UnmarshalText(text []byte) (err error) {
-	p.Prefix, err = ranges.ParsePrefix(string(text))
-	return err
-}
-
 // Load reads, completes and checks the file at path. Its error joins every
 // fault found, each with file, line and column; what could be read of a faulty
 // file is returned with it, for the files it names.
@@ -208,6 +195,7 @@ func (c *Config) complete(dir string) {
 	}
 	resolve(&c.State.Dir)
 	c.Addresses.complete(dir)
+	c.ClientIP.complete()
 	c.Log.MaxSize = cmp.Or(c.Log.MaxSize, 100<<20)
 	c.Log.MaxTotal = cmp.Or(c.Log.MaxTotal, 1<<30)
 	c.Log.MaxAge = cmp.Or(c.Log.MaxAge, strictyaml.Duration(90*24*time.Hour))
@@ -234,6 +222,8 @@ func (c *Config) check(doc *strictyaml.Document) {
 	if a := c.Listen.Admin; a != "off" && (!isAddress(a) || !isLoopback(a)) {
 		doc.Faultf("listen.admin", "listen.admin: %q is no loopback address; it shows everything to whoever asks, so write 127.0.0.1:port or off", a)
 	}
+	narrow(doc, "listen.proxy_protocol", c.Listen.ProxyProtocol)
+	c.ClientIP.check(doc)
 	if c.Listen.MaxConnections < 1 || c.Listen.MaxConnectionsPerClient < 1 {
 		doc.Faultf("listen", "listen: max_connections and max_connections_per_client are at least 1")
 	}

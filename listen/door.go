@@ -37,30 +37,58 @@ type door struct {
 
 func newDoor(l Limits) *door { return &door{limits: l, clients: map[netip.Prefix]int{}} }
 
-// enter counts c, or closes it.
-func (d *door) enter(c net.Conn) (net.Conn, bool) {
+// enter counts c, or closes it. One that announces its client is counted as that
+// client's when it has, with become.
+func (d *door) enter(c net.Conn, announces bool) (*inside, bool) {
 	who := clientOf(c.RemoteAddr())
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	exempt := !who.IsValid() || d.limits.Exempt != nil && d.limits.Exempt(who.Addr())
 	switch {
 	case d.open >= d.limits.Total:
 		d.full.Add(1)
-	case !exempt && d.clients[who] >= d.limits.PerClient:
+	case !announces && d.crowd(who):
 		d.crowded.Add(1)
 	default:
 		d.open++
 		d.clients[who]++
-		return &inside{Conn: c, leave: func() { d.leave(who) }}, true
+		return &inside{Conn: c, door: d, who: who}, true
 	}
 	_ = c.Close() // it has not been heard
 	return nil, false
 }
 
-func (d *door) leave(who netip.Prefix) {
+// crowd says that who has as many connections as one may have.
+func (d *door) crowd(who netip.Prefix) bool {
+	exempt := !who.IsValid() || d.limits.Exempt != nil && d.limits.Exempt(who.Addr())
+	return !exempt && d.clients[who] >= d.limits.PerClient
+}
+
+// become counts c as a connection of a, unless it would be one too many.
+func (d *door) become(c *inside, a net.Addr) bool {
+	who := clientOf(a)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case who == c.who:
+		return true
+	case d.crowd(who):
+		d.crowded.Add(1)
+		return false
+	}
+	d.forget(c.who)
+	d.clients[who]++
+	c.who = who
+	return true
+}
+
+func (d *door) leave(c *inside) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.open--
+	d.forget(c.who)
+}
+
+func (d *door) forget(who netip.Prefix) {
 	if d.clients[who]--; d.clients[who] == 0 {
 		delete(d.clients, who)
 	}
@@ -95,13 +123,14 @@ func clientOf(a net.Addr) netip.Prefix {
 // inside is a connection that is counted until it is closed.
 type inside struct {
 	net.Conn
-	leave func()
-	once  sync.Once
+	door *door
+	who  netip.Prefix
+	once sync.Once
 }
 
 // Close implements net.Conn.
 func (c *inside) Close() error {
-	c.once.Do(c.leave)
+	c.once.Do(func() { c.door.leave(c) })
 	return c.Conn.Close()
 }
 

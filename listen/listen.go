@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap"
 
 	"edge/blocklog"
+	"edge/config"
 )
 
 // Limits on what a client may take before it has sent a request.
@@ -53,13 +54,15 @@ type Server struct {
 	logger  *zap.Logger
 	life    context.Context // of all requests
 	end     context.CancelFunc
+
+	balancers []config.Prefix // who announce their clients
 }
 
 // New returns a Server that serves h with the certificates of conf, to as many
 // connections as limits allows.
 func New(h Refuser, conf *tls.Config, limits Limits, logger *zap.Logger) *Server {
 	s := &Server{
-		tls:     conf,
+		tls:     fingerprinting(conf),
 		handoff: &handoff{conns: make(chan net.Conn), done: make(chan struct{})},
 		door:    newDoor(limits),
 		logger:  logger,
@@ -76,7 +79,9 @@ func New(h Refuser, conf *tls.Config, limits Limits, logger *zap.Logger) *Server
 		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10},
 		ErrorLog:                     stdLog(logger),
 		BaseContext:                  func(net.Listener) context.Context { return s.life },
-		ConnContext:                  func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return arrived(context.WithValue(ctx, connKey{}, c), c)
+		},
 	}
 	return s
 }
@@ -105,16 +110,27 @@ func (s *Server) Serve(l net.Listener) error {
 
 // welcome does the handshake and hands the connection on.
 func (s *Server) welcome(raw net.Conn) {
-	raw, ok := s.door.enter(raw)
+	entered, ok := s.door.enter(raw, s.announces(raw))
 	if !ok {
 		return
 	}
+	raw = entered
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	defer cancel()
-	c := tls.Server(raw, s.tls)
+	from, err := s.announced(raw)
+	if err != nil {
+		s.logger.Debug("not announced", zap.Stringer("peer", raw.RemoteAddr()), zap.Error(err))
+		_ = raw.Close() // nobody knows whom it is for
+		return
+	}
+	if !s.door.become(entered, from.RemoteAddr()) {
+		_ = raw.Close() // it has not been heard
+		return
+	}
+	c := tls.Server(from, s.tls)
 	if err := c.HandshakeContext(ctx); err != nil {
 		s.door.failed.Add(1)
-		s.logger.Debug("handshake failed", zap.Stringer("client", raw.RemoteAddr()), zap.Error(err))
+		s.logger.Debug("handshake failed", zap.Stringer("client", from.RemoteAddr()), zap.Error(err))
 		_ = raw.Close() // it has no more to say
 		return
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 // serve starts a Server for h on loopback and returns it with a client that trusts it.
-func serve(t *testing.T, h http.Handler) (s *Server, l net.Listener, client *tls.Config) {
+func serve(t *testing.T, h http.Handler, prepare ...func(*Server)) (s *Server, l net.Listener, client *tls.Config) {
 	t.Helper()
 	ca, err := edgetls.OpenLocalCA(filepath.Join(t.TempDir(), "ca"))
 	if err != nil {
@@ -35,6 +35,9 @@ func serve(t *testing.T, h http.Handler) (s *Server, l net.Listener, client *tls
 		t.Fatal(err)
 	}
 	s = New(refuser{h}, certs.Config(), Limits{Total: 1000, PerClient: 1000}, zap.NewNop())
+	for _, f := range prepare {
+		f(s)
+	}
 	if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}

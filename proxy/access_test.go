@@ -52,7 +52,7 @@ func accessRules(t *testing.T, text, trust string) *access.Policy {
 func (e *edge) govern(p *access.Policy) {
 	e.t.Helper()
 	old := e.current.Load()
-	next := &Snapshot{generation: old.generation + 1, exact: map[string]*app{}, wild: map[string]*app{}, redact: old.redact, trusted: old.trusted}
+	next := &Snapshot{generation: old.generation + 1, exact: map[string]*app{}, wild: map[string]*app{}, redact: old.redact, origin: old.origin}
 	next.uses.Store(1)
 	for host, a := range old.exact {
 		b := *a

@@ -42,6 +42,7 @@ func (x *exchange) event() blocklog.Event {
 			Version:    strings.TrimPrefix(tls.VersionName(t.Version), "TLS "),
 			Cipher:     tls.CipherSuiteName(t.CipherSuite),
 			ServerName: t.ServerName,
+			JA4:        blocklog.ConnOf(x.r.Context()).JA4,
 		}
 	}
 	return e

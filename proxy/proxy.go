@@ -26,6 +26,7 @@ import (
 	"go.uber.org/zap"
 
 	"edge/blocklog"
+	"edge/config"
 	"edge/form"
 	"edge/ratelimit"
 	"edge/rules"
@@ -62,6 +63,7 @@ type Server struct {
 	logger   *zap.Logger
 	stdLog   *log.Logger // for the reverse proxy
 	checks   []check
+	crowd    *Crowd
 	underWay sync.WaitGroup
 }
 
@@ -72,7 +74,7 @@ type Observer func(e *blocklog.Event, decisions []blocklog.Decision)
 // replaced it. observe is called with every request when it is over, and what was
 // decided about it.
 func New(snap *Snapshot, limits ratelimit.Store, spool *Spool, records *blocklog.Log, observe Observer, logger *zap.Logger) *Server {
-	s := &Server{limits: limits, spool: spool, log: records, observe: observe, logger: logger, stdLog: zap.NewStdLog(logger), checks: checks}
+	s := &Server{limits: limits, spool: spool, log: records, observe: observe, logger: logger, stdLog: zap.NewStdLog(logger), checks: checks, crowd: NewCrowd(logger)}
 	s.current.Store(snap)
 	return s
 }
@@ -100,6 +102,7 @@ type exchange struct {
 	snap    *Snapshot // the policy that judges it, to the end
 	unpin   sync.Once // lets go of snap
 	client  netip.AddrPort
+	proxied bool   // by a trusted one
 	host    string // canonical
 	app     *app   // nil where nobody answers to host
 	tenant  string
@@ -173,7 +176,8 @@ func (s *Server) Refuse(w http.ResponseWriter, r *http.Request, d blocklog.Decis
 func (s *Server) Trusts(addr netip.Addr) bool {
 	snap := s.pin()
 	defer snap.Close()
-	return contains(snap.trusted, addr)
+	_, trusted := config.In(snap.origin.trusted, addr.Unmap())
+	return trusted
 }
 
 // begin pins the policy and finds out who is asking whom.
@@ -183,13 +187,13 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	x.unread = r.Body != nil && r.Body != http.NoBody
 	x.upgrade = upgrades(r)
 	x.host = canonicalHost(r.Host)
-	var viaProxy bool
-	x.client, viaProxy = client(r, x.snap.trusted)
+	x.client, x.proxied = x.snap.origin.client(r)
 	var subdomain string
 	x.app, subdomain = x.snap.find(x.host)
 	x.readTarget()
 	if x.app != nil {
-		x.tenant = x.findTenant(subdomain, viaProxy)
+		x.tenant = x.findTenant(subdomain, x.proxied)
+		s.crowd.note(x.peer(), x.proxied, r.Header, x.started)
 	}
 	r.Header.Del("Expect") // net/http has answered it
 	r.Trailer = nil        // trailers end here

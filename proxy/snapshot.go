@@ -24,8 +24,8 @@ type Snapshot struct {
 	exact      map[string]*app
 	wild       map[string]*app // by what follows "*."
 	redact     blocklog.Redactor
-	trusted    []config.Prefix // proxies in front of the edge
-	engines    []*waf.Engine   // to be released with the snapshot
+	origin     Origin
+	engines    []*waf.Engine // to be released with the snapshot
 }
 
 // app is a compiled config.App.
@@ -55,7 +55,7 @@ func Compile(c *config.Config, sets map[string]rules.Set, policies map[string]*a
 	snap := &Snapshot{
 		generation: generation,
 		exact:      map[string]*app{}, wild: map[string]*app{},
-		redact: blocklog.NewRedactor(c.Log.Redact), trusted: c.ClientIP.TrustedProxies,
+		redact: blocklog.NewRedactor(c.Log.Redact), origin: NewOrigin(c.ClientIP),
 	}
 	snap.uses.Store(1)
 	var errs []error

@@ -15,17 +15,6 @@ import (
 	"edge/blocklog"
 )
 
-// spoofable are headers by which applications recognise who is calling or what
-// was asked for. Only the edge may set them. The reverse proxy itself takes out
-// Forwarded and X-Forwarded-*, and all that is hop by hop.
-var spoofable = []string{
-	"X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Cluster-Client-Ip",
-	"X-Original-Url", "X-Rewrite-Url", "X-Forwarded-Prefix", "X-Forwarded-Port", "X-Host", "X-Original-Host",
-	"X-Forwarded-User", "Remote-User", "X-Remote-User",
-	"Http2-Settings",
-	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
-}
-
 // hops are what a Connection header may name (RFC 9110 §7.6.1): options, and fields
 // that are for one hop only.
 var hops = []string{"close", "keep-alive", "upgrade", "te", "trailer", "http2-settings", "proxy-connection", "transfer-encoding"}
@@ -52,14 +41,7 @@ func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL = x.target.URL() // what was inspected, and not what net/url would make of it
 			pr.Out.Host = x.r.Host
-			for _, name := range spoofable {
-				pr.Out.Header.Del(name)
-			}
-			for name := range pr.Out.Header {
-				if strings.Contains(name, "_") { // many applications take X_Real_Ip for X-Real-Ip
-					delete(pr.Out.Header, name)
-				}
-			}
+			x.stripIdentity(pr.Out.Header)
 			if x.socket == nil {
 				pr.Out.Header.Del("Connection")
 				pr.Out.Header.Del("Upgrade")

@@ -6,6 +6,7 @@
 //	edge check edge.yaml           say everything that is wrong with a configuration
 //	edge why ID                    explain one request
 //	edge log search                find records; also follow, top and report
+//	edge ip explain                say whom a request would be counted as
 //	edge demo                      three sample applications behind an edge, to try it
 //
 // Exit codes: 0 all is well; 1 it failed; 2 the command line was wrong; 3 the
@@ -66,7 +67,7 @@ To see it work, with nothing to set up:  edge demo`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return withCode{exitUsage, fmt.Errorf("%w\nsee: %s --help", err, c.CommandPath())}
 	})
-	root.AddCommand(runCommand(), checkCommand(), whyCommand(), logCommand(), schemaCommand(), demoCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), whyCommand(), logCommand(), schemaCommand(), ipCommand(), demoCommand(), versionCommand())
 	root.SetHelpTemplate(root.HelpTemplate() + `
 Exit codes: 0 all is well, 1 it failed, 2 the command line was wrong,
 3 the configuration was wrong, 4 what was asked for is not there.

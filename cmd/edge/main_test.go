@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,7 +39,7 @@ import (
 //	configure FILE            serve the sample applications and put their URLs in place of $HR, $TRACK
 //	                          and $TIME in FILE; $DEAD is a URL where nobody answers
 //	start [-plain] ARG…       run "edge ARG…" in the background until it serves; ends with the script
-//	request [-h1] [-H 'K: V']… [-d BODY|@FILE] METHOD URL
+//	request [-h1] [-from ADDRESS] [-H 'K: V']… [-d BODY|@FILE] METHOD URL
 //	                          print status, headers and body; $ID is the answer's X-Request-Id
 //	await PATTERN             wait until the edge has logged that
 //	hangup                    send it SIGHUP
@@ -46,6 +47,8 @@ import (
 //	terminate                 send it SIGTERM, wait until it has ended, and expect exit code 0
 //	admin PATH                ask the admin port of the edge for PATH, for HOST if there is a second argument
 //	raw [-hangup] FILE        send FILE over TLS and HTTP/1.1, stop sending for good, print all that comes back
+//	announced ADDRESS HEADER URL
+//	                          from ADDRESS, send HEADER (with \r, \x00 and so on), then ask for URL over TLS as request does
 //	exits CODE COMMAND ARG…   run a command and expect that exit code
 //	socket URL TEXT           send TEXT over a WebSocket and print what comes back
 //	stream URL                print the first server-sent event and hang up
@@ -91,7 +94,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"certificate": certificate, "configure": configure, "start": start, "raw": raw, "exits": exits, "await": await, "hangup": hangup, "open": open, "admin": adminPort, "terminate": terminate, "request": request, "socket": socket, "stream": stream, "rss": rss,
+			"certificate": certificate, "configure": configure, "start": start, "raw": raw, "announced": announced, "exits": exits, "await": await, "hangup": hangup, "open": open, "admin": adminPort, "terminate": terminate, "request": request, "socket": socket, "stream": stream, "rss": rss,
 		},
 	})
 }
@@ -285,7 +288,13 @@ func roots(ts *testscript.TestScript) *tls.Config {
 
 // client speaks to the edge whatever the host.
 func client(ts *testscript.TestScript, h2 bool) *http.Client {
+	return clientFrom(ts, h2, "127.0.0.1", "")
+}
+
+// clientFrom does from an address of this machine, and says hello before TLS.
+func clientFrom(ts *testscript.TestScript, h2 bool, from, hello string) *http.Client {
 	addr := ts.Getenv("ADDR")
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 	return &http.Client{
 		Timeout: 20 * time.Second,
 		Transport: &http.Transport{
@@ -293,7 +302,11 @@ func client(ts *testscript.TestScript, h2 bool) *http.Client {
 			ForceAttemptHTTP2: h2,
 			DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, network, addr)
+				c, err := dialer.DialContext(ctx, network, addr)
+				if err == nil {
+					_, err = io.WriteString(c, hello)
+				}
+				return c, err
 			},
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -303,6 +316,7 @@ func client(ts *testscript.TestScript, h2 bool) *http.Client {
 func request(ts *testscript.TestScript, neg bool, args []string) {
 	flags := flag.NewFlagSet("request", flag.ContinueOnError)
 	h1 := flags.Bool("h1", false, "")
+	from := flags.String("from", "127.0.0.1", "")
 	data := flags.String("d", "", "")
 	header := http.Header{}
 	flags.Func("H", "", func(s string) error {
@@ -324,7 +338,12 @@ func request(ts *testscript.TestScript, neg bool, args []string) {
 	if host := header.Get("Host"); host != "" {
 		req.Host = host
 	}
-	res, err := client(ts, !*h1).Do(req)
+	res, err := clientFrom(ts, !*h1, *from, "").Do(req)
+	show(ts, neg, res, err)
+}
+
+// show prints an answer, or, where none is wanted, why there is none.
+func show(ts *testscript.TestScript, neg bool, res *http.Response, err error) {
 	if neg && err != nil {
 		_, _ = fmt.Fprintln(ts.Stderr(), err)
 		return
@@ -348,6 +367,13 @@ func request(ts *testscript.TestScript, neg bool, args []string) {
 	_, err = io.Copy(out, res.Body)
 	ts.Check(err)
 	ts.Setenv("ID", res.Header.Get("X-Request-Id"))
+}
+
+func announced(ts *testscript.TestScript, neg bool, args []string) {
+	hello, err := strconv.Unquote(`"` + args[1] + `"`)
+	ts.Check(err)
+	res, err := clientFrom(ts, true, args[0], hello).Get(args[2])
+	show(ts, neg, res, err)
 }
 
 func exits(ts *testscript.TestScript, _ bool, args []string) {

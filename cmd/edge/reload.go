@@ -233,7 +233,7 @@ func changes(last, next *loaded) []zap.Field {
 	fields := []zap.Field{
 		zap.Strings("added", added), zap.Strings("removed", removed), zap.Strings("changed", changed), zap.Int("unchanged", unchanged),
 	}
-	if last.config.Process != next.config.Process || last.config.Log.Keep != next.config.Log.Keep {
+	if !reflect.DeepEqual(last.config.Process, next.config.Process) || last.config.Log.Keep != next.config.Log.Keep {
 		fields = append(fields, zap.String("restart_needed", "listen, state or the limits of log have changed; they are fixed while the edge runs"))
 	}
 	return fields

@@ -81,7 +81,8 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 	control := newControl(board, shared, records, spool)
 	edge := proxy.New(l.snapshot, limits, spool, records, control.Observe, logger)
 	server := listen.New(edge, l.certs.Config(), connections(l.config.Listen, edge, logger), logger)
-	board.connections = server.Figures
+	server.Believe(l.config.Listen.ProxyProtocol)
+	board.connections, board.crowd = server.Figures, edge.Crowd()
 	showConnections(control, server)
 	reload := newReloader(path, shared, l, seen, edge, board, logger)
 
@@ -127,6 +128,7 @@ func newControl(b *board, s *shared, records *blocklog.Log, spool *proxy.Spool) 
 	control.Gauge("edge_waf_engines", "WAF engines in use.", func() float64 { return float64(s.engines.Len()) })
 	control.Gauge("edge_log_lines_lost", "Log lines that could not be written.", func() float64 { return float64(records.Lost()) })
 	control.Gauge("edge_spool_bytes", "Bytes of request bodies held in files.", func() float64 { return float64(spool.Used()) })
+	control.Gauge("edge_collapsed_peers", "Peers that seem to be proxies missing in client_ip.trusted_proxies.", func() float64 { return float64(len(b.read(0).Collapsed)) })
 	return control
 }
 

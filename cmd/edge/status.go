@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"edge/listen"
+	"edge/proxy"
 	"edge/rules"
 	"edge/waf"
 )
@@ -21,7 +22,8 @@ type status struct {
 	LinesLost   uint64     `json:"log_lines_lost"`
 	CertsUntil  time.Time  `json:"certificates_until"`
 
-	Connections listen.Figures `json:"connections"`
+	Connections listen.Figures    `json:"connections"`
+	Collapsed   []proxy.Suspicion `json:"collapsed"` // peers that seem to be proxies nobody trusts
 
 	Apps []appStatus `json:"apps"`
 }
@@ -41,6 +43,7 @@ type board struct {
 	s  status
 
 	connections func() listen.Figures // set before anybody reads
+	crowd       *proxy.Crowd          // likewise
 }
 
 // load writes what l holds, in force from now on.
@@ -73,6 +76,9 @@ func (b *board) read(lost uint64) status {
 	s.LinesLost = lost
 	if b.connections != nil {
 		s.Connections = b.connections()
+	}
+	if b.crowd != nil {
+		s.Collapsed = b.crowd.Collapsed()
 	}
 	return s
 }

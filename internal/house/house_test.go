@@ -39,6 +39,7 @@ var owners = map[string]string{
 	"gopkg.in/natefinch/lumberjack.v2":           "blocklog",
 	"github.com/prometheus/client_golang":        "admin",
 	"github.com/fsnotify/fsnotify":               "cmd/edge",
+	"github.com/pires/go-proxyproto":             "listen",
 }
 
 // room is one package.
