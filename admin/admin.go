@@ -82,9 +82,31 @@ func (s *Server) Gauge(name, help string, read func() float64) {
 	s.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
 }
 
-// Counter registers a figure that only grows and is read when somebody asks.
-func (s *Server) Counter(name, help string, read func() float64) {
-	s.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, read))
+// Figures registers figures that are read when somebody asks, one for each set of
+// labels: read calls emit for each of them, with one value per label. counter
+// says that they only ever grow. Labels must have few values, and none of clients'
+// making.
+func (s *Server) Figures(name, help string, counter bool, labels []string, read func(emit func(value float64, labels ...string))) {
+	kind := prometheus.GaugeValue
+	if counter {
+		kind = prometheus.CounterValue
+	}
+	s.registry.MustRegister(figures{prometheus.NewDesc(name, help, labels, nil), kind, read})
+}
+
+// figures implements prometheus.Collector.
+type figures struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	read func(emit func(value float64, labels ...string))
+}
+
+func (f figures) Describe(to chan<- *prometheus.Desc) { to <- f.desc }
+
+func (f figures) Collect(to chan<- prometheus.Metric) {
+	f.read(func(value float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(f.desc, f.kind, value, labels...)
+	})
 }
 
 // Observe counts a request and what was decided about it.

@@ -164,6 +164,8 @@ type App struct {
 	MaxBody strictyaml.Size `yaml:"max_body"`
 	// HTTP is what requests must look like.
 	HTTP HTTP `yaml:"http"`
+	// Concurrency is how many requests may be under way at once.
+	Concurrency Concurrency `yaml:"concurrency"`
 }
 
 // Load reads, completes and checks the file at path. Its error joins every
@@ -209,6 +211,7 @@ func (c *Config) complete(dir string) {
 		a.Upstream.complete(resolve)
 		a.HTTP.complete()
 		ranges.Resolve(a.Trust, dir)
+		a.Concurrency.complete()
 		for j := range a.Rules {
 			resolve(&a.Rules[j])
 		}
@@ -347,4 +350,5 @@ func (a *App) check(doc *strictyaml.Document, path string, names map[string]bool
 	}
 	a.Upstream.check(doc, path+".upstream")
 	a.HTTP.check(doc, path+".http")
+	a.Concurrency.check(doc, path+".concurrency")
 }

@@ -51,6 +51,7 @@ type Server struct {
 	http    *http.Server
 	handoff *handoff
 	door    *door
+	faults  faults
 	logger  *zap.Logger
 	life    context.Context // of all requests
 	end     context.CancelFunc
@@ -65,22 +66,23 @@ func New(h Refuser, conf *tls.Config, limits Limits, logger *zap.Logger) *Server
 		tls:     fingerprinting(conf),
 		handoff: &handoff{conns: make(chan net.Conn), done: make(chan struct{})},
 		door:    newDoor(limits),
+		faults:  faults{counts: map[string]uint64{}},
 		logger:  logger,
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.http = &http.Server{
-		Handler:           &front{h},
+		Handler:           s.guarded(&front{h}),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHead,
 		ConnState:         letGo,
 
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is a request like any other
-		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10},
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10, CountError: s.faults.count},
 		ErrorLog:                     stdLog(logger),
 		BaseContext:                  func(net.Listener) context.Context { return s.life },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return arrived(context.WithValue(ctx, connKey{}, c), c)
+			return withBudget(arrived(context.WithValue(ctx, connKey{}, c), c), c)
 		},
 	}
 	return s

@@ -57,6 +57,8 @@ func (s *Server) checkForm(x *exchange) (pass blocklog.Decision) {
 		return deny(blocklog.ReasonBadTarget, http.StatusBadRequest, "* is for OPTIONS")
 	case nominates(x.r.Header) != "":
 		return deny(blocklog.ReasonBadConnection, http.StatusBadRequest, "Connection names %q, which is not for one hop", nominates(x.r.Header))
+	case http2Form(x.r) != "":
+		return deny(blocklog.ReasonBadHeader, http.StatusBadRequest, "%s", http2Form(x.r))
 	case x.host == "":
 		return deny(blocklog.ReasonBadHost, http.StatusBadRequest, "%q is no host", x.r.Host)
 	}

@@ -112,7 +112,7 @@ func (x *exchange) judgeTee() {
 		seen = nil
 	}
 	x.body = &held{head: seen}
-	x.note(x.judge(x.body.reader(), x.body.size()))
+	x.note(x.inLane(x.body.size(), func() blocklog.Decision { return x.judge(x.body.reader(), x.body.size()) }))
 }
 
 // note adds a decision that changes nothing. It comes before the one that ended

@@ -12,6 +12,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log"
@@ -48,6 +49,7 @@ var checks = []check{
 	{blocklog.StageHTTP, (*Server).checkApp},
 	{blocklog.StageLimit, (*Server).checkLimits},
 	{blocklog.StageBody, (*Server).readBody},
+	{blocklog.StageLoad, (*Server).checkLoad},
 	{blocklog.StageWAF, (*Server).inspect},
 }
 
@@ -56,6 +58,7 @@ var checks = []check{
 type Server struct {
 	current  atomic.Pointer[Snapshot]
 	limits   ratelimit.Store
+	load     *load
 	spool    *Spool
 	sockets  sockets
 	log      *blocklog.Log
@@ -74,7 +77,7 @@ type Observer func(e *blocklog.Event, decisions []blocklog.Decision)
 // replaced it. observe is called with every request when it is over, and what was
 // decided about it.
 func New(snap *Snapshot, limits ratelimit.Store, spool *Spool, records *blocklog.Log, observe Observer, logger *zap.Logger) *Server {
-	s := &Server{limits: limits, spool: spool, log: records, observe: observe, logger: logger, stdLog: zap.NewStdLog(logger), checks: checks, crowd: NewCrowd(logger)}
+	s := &Server{limits: limits, load: newLoad(), spool: spool, log: records, observe: observe, logger: logger, stdLog: zap.NewStdLog(logger), checks: checks, crowd: NewCrowd(logger)}
 	s.current.Store(snap)
 	return s
 }
@@ -121,6 +124,8 @@ type exchange struct {
 	tee     *tee             // the copy of it, in detect mode
 	tx      *waf.Transaction // nil before inspection and where the WAF is off
 	answer  *tee             // the copy of an answer's body that flows by, in detect mode
+	load    *load
+	leave   func() // the place among the requests under way; nil before it has one, and after
 
 	rules            []int // what matched, whether or not anything came of it
 	score, threshold int
@@ -149,7 +154,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for _, c := range s.checks {
 		from := time.Now()
 		d := c.run(s, x)
-		d.Stage = c.stage
+		d.Stage = cmp.Or(d.Stage, c.stage)
 		x.spent(c.stage, from)
 		switch d.Action {
 		case blocklog.Pass:
@@ -183,7 +188,7 @@ func (s *Server) Trusts(addr netip.Addr) bool {
 // begin pins the policy and finds out who is asking whom.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	s.underWay.Add(1)
-	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.pin(), framing: r.TransferEncoding}
+	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.pin(), load: s.load, framing: r.TransferEncoding}
 	x.unread = r.Body != nil && r.Body != http.NoBody
 	x.upgrade = upgrades(r)
 	x.host = canonicalHost(r.Host)
@@ -266,9 +271,9 @@ func (s *Server) inspect(x *exchange) (pass blocklog.Decision) {
 		return pass
 	}
 	if x.body == nil {
-		return x.judge(http.NoBody, 0)
+		return x.inLane(0, func() blocklog.Decision { return x.judge(http.NoBody, 0) })
 	}
-	return x.judge(x.body.reader(), x.body.size())
+	return x.inLane(x.body.size(), func() blocklog.Decision { return x.judge(x.body.reader(), x.body.size()) })
 }
 
 // forward sends the request to the application and its answer to the client.
@@ -295,6 +300,7 @@ func (x *exchange) end(d blocklog.Decision) {
 // the access line.
 func (s *Server) finish(x *exchange) {
 	defer s.underWay.Done()
+	defer x.left()
 	begun := x.status != 0
 	p := recover()
 	if p != nil {

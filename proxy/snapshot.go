@@ -43,6 +43,7 @@ type app struct {
 	methods  []string // that it takes, and the media types of bodies
 	types    []string
 
+	concurrency  config.Concurrency
 	idle         time.Duration // how long the application may pause within an answer
 	readsAnswers bool          // bodies of answers are held and inspected
 }
@@ -79,6 +80,7 @@ func (s *Snapshot) add(c config.App, set rules.Set, policy *access.Policy, engin
 	a := &app{
 		name: c.Name, upstream: upstream, tenant: c.Tenant, access: policy,
 		limits: set.RateLimits, uploads: set.Uploads, mode: set.WAF.Mode, maxBody: c.MaxBody, http: c.HTTP, methods: set.WAF.Methods, types: set.WAF.ContentTypes,
+		concurrency:  c.Concurrency,
 		idle:         time.Duration(c.Upstream.IdleTimeout),
 		readsAnswers: set.WAF.Mode == rules.Block && len(set.WAF.Responses.Inspect) > 0,
 	}

@@ -79,6 +79,8 @@ func (s *Server) answered(x *exchange, res *http.Response) error {
 	if kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); res.StatusCode != http.StatusSwitchingProtocols && kind != "text/event-stream" {
 		x.pause = &idling{ReadCloser: res.Body, limit: x.app.idle}
 		res.Body = x.pause
+	} else {
+		x.left() // it may be open for days, and most of the time nothing happens
 	}
 	switch d := x.judgeResponse(res); d.Action {
 	case blocklog.Pass:

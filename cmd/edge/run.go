@@ -20,6 +20,7 @@ import (
 	"edge/blocklog"
 	"edge/config"
 	"edge/listen"
+	"edge/overload"
 	"edge/proxy"
 	"edge/ratelimit"
 )
@@ -83,7 +84,9 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 	server := listen.New(edge, l.certs.Config(), connections(l.config.Listen, edge, logger), logger)
 	server.Believe(l.config.Listen.ProxyProtocol)
 	board.connections, board.crowd = server.Figures, edge.Crowd()
+	board.busy = edge.Load
 	showConnections(control, server)
+	showLoad(control, edge, server)
 	reload := newReloader(path, shared, l, seen, edge, board, logger)
 
 	public, private, err := sockets(l.config.Listen)
@@ -150,9 +153,33 @@ func connections(c config.Listen, edge *proxy.Server, logger *zap.Logger) listen
 // showConnections registers the figures of the public port.
 func showConnections(control *admin.Server, server *listen.Server) {
 	control.Gauge("edge_connections", "Connections that are open.", func() float64 { return float64(server.Figures().Open) })
-	control.Counter("edge_connections_refused_total", "Connections closed at once because there were too many.", func() float64 { return float64(server.Figures().Refused) })
-	control.Counter("edge_connections_crowded_total", "Connections closed at once because there were too many of one client.", func() float64 { return float64(server.Figures().Crowded) })
-	control.Counter("edge_handshakes_failed_total", "TLS handshakes that failed.", func() float64 { return float64(server.Figures().Handshakes) })
+	control.Figures("edge_connections_refused_total", "Connections closed at once because there were too many, in all or of one client.", true, []string{"why"}, func(emit func(float64, ...string)) {
+		f := server.Figures()
+		emit(float64(f.Refused), "total")
+		emit(float64(f.Crowded), "client")
+	})
+	control.Figures("edge_handshakes_failed_total", "TLS handshakes that failed.", true, nil, func(emit func(float64, ...string)) { emit(float64(server.Figures().Handshakes)) })
+}
+
+// showLoad has the metrics show who is busy, and what HTTP/2 clients did wrong.
+func showLoad(control *admin.Server, edge *proxy.Server, server *listen.Server) {
+	type emit = func(value float64, labels ...string)
+	each := func(figure func(overload.Stats) float64) func(emit) {
+		return func(emit emit) {
+			for gate, s := range edge.Load() {
+				emit(figure(s), gate)
+			}
+		}
+	}
+	gate := []string{"gate"}
+	control.Figures("edge_load_in_use", "Requests under way by app, and inspections under way.", false, gate, each(func(s overload.Stats) float64 { return float64(s.InUse) }))
+	control.Figures("edge_load_waiting", "Requests and inspections that wait for a place.", false, gate, each(func(s overload.Stats) float64 { return float64(s.Waiting) }))
+	control.Figures("edge_load_refused_total", "Requests and inspections there was no place for.", true, gate, each(func(s overload.Stats) float64 { return float64(s.Refused) }))
+	control.Figures("edge_http2_faults_total", "What HTTP/2 clients did against the protocol, in the words of net/http.", true, []string{"what"}, func(emit emit) {
+		for what, n := range server.HTTP2Faults() {
+			emit(float64(n), what)
+		}
+	})
 }
 
 // sockets opens the public port and, unless it is off, the admin port.

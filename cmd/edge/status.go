@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"edge/listen"
+	"edge/overload"
 	"edge/proxy"
 	"edge/rules"
 	"edge/waf"
@@ -24,6 +25,8 @@ type status struct {
 
 	Connections listen.Figures    `json:"connections"`
 	Collapsed   []proxy.Suspicion `json:"collapsed"` // peers that seem to be proxies nobody trusts
+
+	Load map[string]overload.Stats `json:"load"` // requests under way by app, and inspections
 
 	Apps []appStatus `json:"apps"`
 }
@@ -44,6 +47,7 @@ type board struct {
 
 	connections func() listen.Figures // set before anybody reads
 	crowd       *proxy.Crowd          // likewise
+	busy        func() map[string]overload.Stats
 }
 
 // load writes what l holds, in force from now on.
@@ -79,6 +83,9 @@ func (b *board) read(lost uint64) status {
 	}
 	if b.crowd != nil {
 		s.Collapsed = b.crowd.Collapsed()
+	}
+	if b.busy != nil {
+		s.Load = b.busy()
 	}
 	return s
 }

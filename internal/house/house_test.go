@@ -20,7 +20,7 @@ var tiers = [][]string{
 	{"internal/strictyaml", "internal/schema", "internal/ranges", "blocklog"},
 	{"rules"},
 	{"config"},
-	{"access", "form", "ratelimit", "waf", "internal/demo"},
+	{"access", "form", "overload", "ratelimit", "waf", "internal/demo"},
 	{"admin", "listen", "proxy", "tls", "review"},
 	{"cmd/edge"},
 }

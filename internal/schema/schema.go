@@ -22,6 +22,7 @@ var Enum = map[string][]string{
 	"rules.Mode":          {"block", "detect", "off"},
 	"rules.Key":           {"tenant", "client"},
 	"config.Protocol":     {"http1", "h2c"},
+	"config.LoadMode":     {"block", "detect"},
 	"config.TenantSource": {"subdomain", "path", "header", "fixed"},
 }
 
