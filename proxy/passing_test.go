@@ -92,7 +92,7 @@ func TestEarlyAnswerWhileSending(t *testing.T) {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-	_, _ = fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: hr.test\r\nContent-Length: 100000000\r\n\r\n%s", strings.Repeat("x", 100<<10))
+	_, _ = fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: hr.test\r\nContent-Type: text/plain\r\nContent-Length: 100000000\r\n\r\n%s", strings.Repeat("x", 100<<10))
 	answer, err := io.ReadAll(c)
 	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 409") || !strings.HasSuffix(string(answer), "enough") {
 		t.Errorf("%q, %v", answer, err)
