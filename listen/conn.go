@@ -123,6 +123,7 @@ func (c *conn) bodyRead() {
 		return
 	}
 	c.next = stepHead
+	c.setLinger(false)
 }
 
 // fill reads more of what has to be complete before any of it is handed on. What
@@ -218,8 +219,10 @@ func (c *conn) head() bool {
 	switch {
 	case h.chunked:
 		c.next = stepChunk
+		c.setLinger(true)
 	case h.length > 0:
 		c.next = stepBody
+		c.setLinger(true)
 	case h.upgrade:
 		c.next = stepUpgrade
 	}
@@ -267,9 +270,14 @@ func (c *conn) breakOff(f *fault) {
 
 func (c *conn) stop(err error) {
 	c.next, c.err = stepOver, err
+	c.setLinger(true)
+}
+
+// setLinger notes whether the client may be in the middle of sending something.
+func (c *conn) setLinger(sending bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.linger = true
+	c.linger = sending
 }
 
 // scan reads of a head what a record needs, however broken it is.
@@ -338,6 +346,7 @@ func (c *conn) trailer() bool {
 	}
 	if len(line) == 0 {
 		c.next, c.out = stepHead, []byte("0\r\n\r\n")
+		c.setLinger(false)
 		c.consume(2)
 		return true
 	}
@@ -411,19 +420,24 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// Close implements net.Conn. After a refusal it first takes some more of what the
-// client is sending: a socket closed over unread bytes would take the answer with it.
+// Close implements net.Conn. In the middle of a message it goes on to take some more
+// of what the client is sending, for a little while: a socket closed over unread bytes
+// would take the answer with it.
 func (c *conn) Close() error {
 	c.mu.Lock()
 	linger := c.linger
 	c.linger = false
 	c.mu.Unlock()
-	if linger {
-		_ = c.CloseWrite() // it may be closed already
-		_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTimeout))
-		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
+	if !linger {
+		return c.Conn.Close()
 	}
-	return c.Conn.Close()
+	err := c.CloseWrite()
+	_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTimeout)) // Close is all there is to do about an error
+	go func() {
+		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
+		_ = c.Conn.Close()
+	}()
+	return err
 }
 
 // request returns the request that was refused, as far as it could be read, in

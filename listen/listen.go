@@ -34,8 +34,8 @@ const (
 	maxStreams       = 100              // concurrent requests on one HTTP/2 connection
 
 	// What is still read of a client that has been refused, so that it gets to see why.
-	lingerTimeout = 500 * time.Millisecond
-	lingerBytes   = 256 << 10
+	lingerTimeout = 2 * time.Second
+	lingerBytes   = 4 << 20
 )
 
 // Refuser is a handler that can also answer for a request it is not to serve. The

@@ -51,6 +51,7 @@ func TestHeadersOnEveryAnswer(t *testing.T) {
 		if r.Header.Get("Upgrade") != "" {
 			w.Header().Set("Connection", "Upgrade")
 			w.Header().Set("Upgrade", "websocket")
+			w.Header().Set("Sec-Websocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
 			w.WriteHeader(http.StatusSwitchingProtocols)
 			return
 		}
@@ -61,11 +62,11 @@ func TestHeadersOnEveryAnswer(t *testing.T) {
 	}, rules.Block)
 	e.current.Load().exact["hr.test"].headers = newHeaders(config.HTTP{Headers: map[string]string{"X-Frame-Options": "DENY"}, Hide: []string{"Server"}})
 	for request, want := range map[string]string{
-		"GET / HTTP/1.1\r\nHost: hr.test\r\n":                                                     "200 OK",
-		"GET /?q=<script>alert(1)</script> HTTP/1.1\r\nHost: hr.test\r\n":                         "403 Forbidden",
-		"GET / HTTP/1.1\r\nHost: other.test\r\n":                                                  "421 Misdirected Request",
-		"GET / HTTP/1.1\r\nHost: hr.test\r\nUpgrade: websocket\r\nConnection: upgrade\r\n":        "101 Switching Protocols",
-		"GET / HTTP/1.1\r\nHost: hr.test\r\nConnection: cookie\r\nCookie: a=b\r\nAccept: */*\r\n": "400 Bad Request",
+		"GET / HTTP/1.1\r\nHost: hr.test\r\n":                             "200 OK",
+		"GET /?q=<script>alert(1)</script> HTTP/1.1\r\nHost: hr.test\r\n": "403 Forbidden",
+		"GET / HTTP/1.1\r\nHost: other.test\r\n":                          "421 Misdirected Request",
+		"GET / HTTP/1.1\r\nHost: hr.test\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n": "101 Switching Protocols",
+		"GET / HTTP/1.1\r\nHost: hr.test\r\nConnection: cookie\r\nCookie: a=b\r\nAccept: */*\r\n":                                                                      "400 Bad Request",
 	} {
 		c, err := net.Dial("tcp", strings.TrimPrefix(e.url, "http://"))
 		if err != nil {

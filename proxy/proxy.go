@@ -196,6 +196,7 @@ func (s *Server) Trusts(addr netip.Addr) bool {
 // begin pins the policy and finds out who is asking whom.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	s.underWay.Add(1)
+	r = r.WithContext(r.Context()) // the other is net/http's, which looks at its body when all is over
 	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.pin(), load: s.load, framing: r.TransferEncoding}
 	x.unread = r.Body != nil && r.ContentLength != 0 // HTTP/2 requests always have a Body
 	x.upgrade = upgrades(r)

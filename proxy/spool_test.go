@@ -132,7 +132,7 @@ func TestLargeBodies(t *testing.T) {
 		t.Errorf("status %d, %d bytes", res.StatusCode, got)
 	}
 	got = 0
-	if res := send(4 << 20); res.StatusCode != 503 || res.Header.Get("Retry-After") != "5" || got != 0 {
+	if res := send(1<<20 + 320<<10); res.StatusCode != 503 || res.Header.Get("Retry-After") != "5" || got != 0 {
 		t.Errorf("status %d, %d bytes", res.StatusCode, got)
 	}
 	if e.spool.Used() != 0 {
