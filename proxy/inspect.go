@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"edge/blocklog"
 	"edge/form"
@@ -23,7 +24,8 @@ func (x *exchange) judge(body io.Reader, size int64) blocklog.Decision {
 			ID: x.id, Client: x.client, ServerName: x.host,
 			Method: x.r.Method, Target: x.target.Raw, Proto: x.r.Proto, Host: x.r.Host,
 			Tenant: x.tenant, Path: x.target.Path, Header: x.r.Header, TransferEncoding: x.framing,
-			JSON: x.body != nil && disguisedJSON(x.r.Header.Get("Content-Type"), x.body.reader()),
+			JSON:  x.body != nil && disguisedJSON(x.r.Header.Get("Content-Type"), x.body.reader()),
+			Bytes: x.kind.Kind == form.Other && x.body != nil && !isText(x.body.reader()),
 		})
 		if it := x.tx.RequestHeaders(); it != nil {
 			return it, nil
@@ -34,6 +36,20 @@ func (x *exchange) judge(body io.Reader, size int64) blocklog.Decision {
 		x.inspection = cmp.Or(x.reach, blocklog.InspectedFull)
 	}
 	return d
+}
+
+// isText says that a body of a type that does not say so may be text. As such it is
+// looked at as if it were a form, since some applications would take it for one; an
+// image or an archive would be one field with control characters in its name.
+func isText(body io.Reader) bool {
+	head := make([]byte, 64<<10)
+	n, err := io.ReadFull(body, head)
+	if head = head[:n]; err == nil && n > utf8.UTFMax { // there is more, and a character may be cut
+		for cut := 1; cut < utf8.UTFMax && !utf8.Valid(head); cut++ {
+			head = head[:n-cut]
+		}
+	}
+	return utf8.Valid(head) && bytes.IndexByte(head, 0) < 0
 }
 
 // disguisedJSON says that a body that is given out as plain text may be JSON, which

@@ -29,6 +29,7 @@ type Request struct {
 	Host       string      // the Host header or :authority as sent
 	Header     http.Header // as received
 	JSON       bool        // the body is JSON, whatever its type says
+	Bytes      bool        // the body has no fields; it is inspected as a whole
 	// TransferEncoding is what net/http took out of the header.
 	TransferEncoding []string
 }
@@ -59,6 +60,9 @@ func (e *Engine) Begin(r Request) *Transaction {
 	t := &Transaction{engine: e, tx: tx, kind: r.Header.Get("Content-Type")}
 	if r.JSON {
 		t.state().Variables().TX().Set("edge_json", []string{"1"})
+	}
+	if r.Bytes {
+		t.state().Variables().TX().Set("edge_bytes", []string{"1"})
 	}
 	t.exclude(rules.Request{Method: r.Method, Tenant: r.Tenant, Path: r.Path})
 	return t
