@@ -237,7 +237,7 @@ func (p *paced) pace(now time.Time) {
 
 // tooSlow is when the client has sent too little, should no more come.
 func (p *paced) tooSlow() time.Time {
-	return p.begun.Add(bodyGrace + time.Duration(p.got)*time.Second/minRate)
+	return p.begun.Add(bodyGrace + time.Duration(p.got/minRate)*time.Second)
 }
 
 // slow says that the deadline that has passed was about the rate.
