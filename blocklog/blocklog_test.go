@@ -267,3 +267,39 @@ func TestSentence(t *testing.T) {
 		}
 	}
 }
+
+// Who is refused all the time does not push the others out of the log, and the
+// others are recorded whatever he does.
+func TestSample(t *testing.T) {
+	dir := t.TempDir()
+	l, err := Open(dir, Keep{MaxPerClient: 3}, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC)
+	record := func(ip string, at time.Duration, decisions ...Decision) {
+		e := Event{Time: now.Add(at), Event: Meta{ID: ip + at.String()}, Client: Client{IP: ip}}
+		if l.Record(&e, decisions); len(decisions) > 0 && e.Edge.Reason != ReasonWAFScore {
+			t.Errorf("%s: the decision is not in the event", at)
+		}
+	}
+	deny := Decision{Action: Deny, Reason: ReasonWAFScore}
+	for i := range 10 {
+		record("192.0.2.1", time.Duration(i), deny)
+		record("192.0.2.2", time.Duration(i))
+	}
+	record("192.0.2.3", 20, deny)
+	record("192.0.2.1", time.Minute, deny)
+	if n := l.LeftOut(); n != 7 {
+		t.Errorf("%d left out", n)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int{BlockFile: 5, AccessFile: 15} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || strings.Count(string(text), "\n") != want {
+			t.Errorf("%s: %v, %d lines, want %d", name, err, strings.Count(string(text), "\n"), want)
+		}
+	}
+}

@@ -27,10 +27,12 @@ const (
 // Keep says how much of a log is kept. A file that has reached MaxSize is put
 // aside under a name with the time in it, and the oldest of those are deleted
 // when there are more than MaxTotal bytes or when they are older than MaxAge.
-// Each of the two files counts for itself.
+// Each of the two files counts for itself. Of one client, no more than MaxPerClient
+// requests a minute are recorded that were refused or would have been; 0 is any number.
 type Keep struct {
 	MaxSize, MaxTotal int64
 	MaxAge            time.Duration
+	MaxPerClient      int
 }
 
 // Log writes events to the two files of one directory. It is safe for
@@ -39,6 +41,7 @@ type Keep struct {
 type Log struct {
 	block, access *lines
 	lost          atomic.Uint64
+	sample        sample
 	logger        *zap.Logger
 }
 
@@ -63,7 +66,7 @@ func Open(dir string, keep Keep, logger *zap.Logger) (*Log, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("access log: %w", err), block.Close())
 	}
-	return &Log{block: block, access: access, logger: logger}, nil
+	return &Log{block: block, access: access, sample: sample{most: keep.MaxPerClient, logger: logger}, logger: logger}, nil
 }
 
 // openLines sees to it that there is a file with the right mode, which those that
@@ -95,6 +98,22 @@ func (l *lines) put(line []byte) error {
 	return err
 }
 
+// Record writes what there is to say about a request that is over: each decision
+// with its evidence into the block log, the last of which stays in e, and a line
+// into the access log. That a client left is for the access log alone.
+func (l *Log) Record(e *Event, decisions []Decision) {
+	if len(decisions) > 0 && !l.sample.takes(e.Client.IP, e.Time) {
+		e.Apply(decisions[len(decisions)-1])
+		return
+	}
+	for _, d := range decisions {
+		if e.Apply(d); d.Reason != ReasonClientGone {
+			l.Block(*e)
+		}
+	}
+	l.Access(*e)
+}
+
 // Block records a decision about a request, with its evidence.
 func (l *Log) Block(e Event) { l.put(l.block, e.line()) }
 
@@ -103,6 +122,10 @@ func (l *Log) Access(e Event) {
 	e.Edge.Matches, e.Error = nil, Fault{}
 	l.put(l.access, e.line())
 }
+
+// LeftOut counts the requests that were not recorded because there were too many
+// of their client.
+func (l *Log) LeftOut() uint64 { return l.sample.leftOut() }
 
 // Lost counts the lines that could not be written.
 func (l *Log) Lost() uint64 { return l.lost.Load() }

@@ -140,6 +140,9 @@ type Keep struct {
 	MaxTotal strictyaml.Size `yaml:"max_total"`
 	// MaxAge is how long files that were put aside are kept. Default 90d.
 	MaxAge strictyaml.Duration `yaml:"max_age"`
+	// MaxPerClient is how many requests of one client a minute are recorded that were
+	// refused, or would have been. 0 is any number. Default 6000.
+	MaxPerClient int `yaml:"max_per_client"`
 }
 
 // App is one application behind the edge.
@@ -179,6 +182,7 @@ func Load(path string) (*Config, error) {
 	doc := strictyaml.Parse(path, data)
 	c := &Config{
 		Process: Process{Listen: Listen{HTTPS: ":443", Admin: "127.0.0.1:9443", MaxConnections: 20_000, MaxConnectionsPerClient: 500}, State: State{Dir: "/var/lib/edge", Spool: 1 << 30}},
+		Log:     Log{Keep: Keep{MaxPerClient: 6000}},
 		doc:     doc,
 	}
 	doc.Decode(c)
@@ -238,6 +242,9 @@ func (c *Config) check(doc *strictyaml.Document) {
 	}
 	if time.Duration(c.Log.MaxAge)%(24*time.Hour) != 0 {
 		doc.Faultf("log.max_age", "log.max_age: write whole days, as in 90d")
+	}
+	if c.Log.MaxPerClient < 0 {
+		doc.Faultf("log.max_per_client", "log.max_per_client: is a number of records a minute, or 0 for any")
 	}
 	for i, name := range c.Log.Redact {
 		if !strings.ContainsFunc(name, unicode.IsLetter) {

@@ -243,7 +243,9 @@ func TestMultipart(t *testing.T) {
 		part(field+"\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: 1\r\nX-Own: y", "x") + "--b--",
 		part(field+"\r\nContent-Transfer-Encoding: binary", "x") + "--b--",
 		part(field+`; filename=""`+"\r\nContent-Type: application/octet-stream", "") + "--b--",
-		file("a.pdf"), file("O'Brien – Lohnzettel Mai (1).pdf"), file("Müller & Söhne; 50 %.pdf"), file("😀 a%22b.pdf"), file("a=b,c.tar.gz"), file("Überweisung…x"),
+		file("a.pdf"), file("O'Brien – Lohnzettel Mai (1).pdf"), file("Müller & Söhne; 50 %.pdf"), file("😀 a%22b.pdf"), file("a=b,c.tar.gz"), file("Überweisung…x"), file(".gitignore"),
+		part(`Content-Disposition: form-data; name=file; filename=a.pdf; filename*=utf-8''a.pdf`, "x") + "--b--", // .NET
+		part(`Content-Disposition: form-data; name=file; filename="=?utf-8?B?UsOpc3Vtw6kucGRm?="; filename*=utf-8''R%C3%A9sum%C3%A9.pdf`, "x") + "--b--",
 		strings.Repeat(part(field, "x"), 200) + "--b--",
 		part(field, strings.Repeat("x\r\n", 10_000)) + "--b--",
 		part(field, strings.Repeat("\r\n--", 10_000)) + "--b--",
@@ -297,6 +299,9 @@ func TestNoMultipart(t *testing.T) {
 		"no-colon":      part(field+"\r\nX-A", "x") + "--b--",
 		"extended":      part(field+`; filename*=utf-8''x`, "x") + "--b--",
 		"both":          part(field+`; filename="y"; filename*=utf-8''x`, "x") + "--b--",
+		"encoded_path":  part(field+`; filename="=?utf-8?B?Li4vYQ==?="; filename*=utf-8''..%2Fa`, "x") + "--b--",
+		"other_charset": part(field+`; filename="y"; filename*=iso-8859-1''y`, "x") + "--b--",
+		"bad_escape":    part(field+`; filename="y%"; filename*=utf-8''y%`, "x") + "--b--",
 		"continued":     part(field+`; filename*0="x"; filename*1="y"`, "x") + "--b--",
 		"two-files":     part(field+`; filename="y"; filename="x"`, "x") + "--b--",
 		"escaped":       part(`Content-Disposition: form-data; name="a\"b"`, "x") + "--b--",
@@ -312,7 +317,7 @@ func TestNoMultipart(t *testing.T) {
 		"many-headers":  part(field+strings.Repeat("\r\nX-A: a", 16), "x") + "--b--",
 		"delimiter":     part(field+"\r\n--b: x", "x") + "--b--",
 		"path":          file("../a"), "slash": file("a/b"), "backslash": file(`a\b`), "encoded": file("a%2Fb"), "encoded-nul": file("a.php%00.pdf"),
-		"dot": file("a.pdf."), "hidden": file(".htaccess"), "dots": file(".."), "space": file("a.php "), "spaced": file(" a"), "nbsp": file("a.php\u00a0"), "c1": file("a\u0085b"), "quote": file(`a"b`),
+		"dot": file("a.pdf."), "dots": file(".."), "space": file("a.php "), "spaced": file(" a"), "nbsp": file("a.php\u00a0"), "c1": file("a\u0085b"), "quote": file(`a"b`),
 	} {
 		if f := judge(t, kind, body, Limits{}); f == nil || f.Status != 400 || f.Reason != "body_form" {
 			t.Errorf("%s: %v", name, f)

@@ -130,6 +130,11 @@ func find(params []parameter, name string) (string, bool) {
 	return params[i].value, true
 }
 
+// extendedFilename is the one parameter of the form of RFC 2231 that is read on: the
+// library of .NET sends it with every file. It has a meaning in multipart alone, and
+// in a Content-Type none.
+const extendedFilename = "filename*"
+
 // parameters reads what follows the first semicolon of a header's value. A
 // semicolon at the very end is forgiven. The detail of the fault names no value.
 func parameters(s string) (params []parameter, f *Fault) {
@@ -138,7 +143,7 @@ func parameters(s string) (params []parameter, f *Fault) {
 		if name = strings.ToLower(name); !ok || !isToken(name) {
 			return nil, badHeader("parameter %d is malformed", len(params)+1)
 		}
-		if strings.Contains(name, "*") {
+		if strings.Contains(name, "*") && name != extendedFilename {
 			return nil, badHeader("the parameter %s is of the extended form", quoted(name))
 		}
 		if _, twice := find(params, name); twice {

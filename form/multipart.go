@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"mime"
+	"net/url"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -179,6 +181,11 @@ func (m *multipartReader) disposition(p *Part, value string) *Fault {
 	}
 	p.Name, _ = find(params, "name")
 	p.Filename, p.File = find(params, "filename")
+	if extended, ok := find(params, extendedFilename); ok {
+		if p.Filename, ok = sameName(p.Filename, extended); !ok {
+			return badBody("filename and filename* are not the same name")
+		}
+	}
 	switch {
 	case p.Name == "" || len(p.Name) > m.limits.Name:
 		return badBody("there is no name, or one of more than %d bytes", m.limits.Name)
@@ -186,6 +193,21 @@ func (m *multipartReader) disposition(p *Part, value string) *Fault {
 		return badBody("the name holds a control character")
 	}
 	return oneFilename(p.Filename)
+}
+
+// sameName is the name that a filename and a filename* in UTF-8 (RFC 8187) both say.
+// The plain one may be an encoded word (RFC 2047), as .NET writes what is not ASCII.
+func sameName(plain, extended string) (name string, ok bool) {
+	charset, rest, _ := strings.Cut(extended, "'")
+	_, escaped, ok := strings.Cut(rest, "'")
+	name, err := url.PathUnescape(escaped)
+	if !ok || err != nil || !strings.EqualFold(charset, "utf-8") || !utf8.ValidString(name) {
+		return "", false
+	}
+	if plain != name {
+		plain, err = new(mime.WordDecoder).DecodeHeader(plain)
+	}
+	return name, err == nil && plain == name
 }
 
 // oneFilename refuses names that file systems and filters read in different ways.
@@ -201,8 +223,8 @@ func oneFilename(name string) *Fault {
 		return badBody("the filename %s holds a control character", quoted(name))
 	case strings.ContainsAny(name, `/\`), strings.Contains(lower, "%2f"), strings.Contains(lower, "%5c"), strings.Contains(lower, "%00"):
 		return badBody("the filename %s is a path", quoted(name))
-	case first == '.' || unicode.IsSpace(first) || last == '.' || unicode.IsSpace(last):
-		return badBody("the filename %s begins or ends with a blank or a dot", quoted(name))
+	case unicode.IsSpace(first) || last == '.' || unicode.IsSpace(last):
+		return badBody("the filename %s begins or ends with a blank, or ends with a dot", quoted(name))
 	case len(name) > 1<<10:
 		return badBody("the filename %s is longer than 1 KiB", quoted(name))
 	}

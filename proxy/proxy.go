@@ -324,12 +324,7 @@ func (s *Server) finish(x *exchange) {
 		x.socket()
 	}
 	e := x.event()
-	for _, d := range x.decisions {
-		if e.Apply(d); d.Reason != blocklog.ReasonClientGone {
-			s.log.Block(e)
-		}
-	}
-	s.log.Access(e)
+	s.log.Record(&e, x.decisions)
 	s.observe(&e, x.decisions)
 	if p != nil && begun {
 		panic(http.ErrAbortHandler) // so that an answer that broke off also looks like it

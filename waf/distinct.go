@@ -46,6 +46,36 @@ func (distinct) Evaluate(_ plugintypes.RuleMetadata, tx plugintypes.TransactionS
 	} {
 		separate(m)
 	}
+	join(v.ArgsGet())
+	join(v.ArgsPost())
+}
+
+// join adds, for every name of a query or a form that has several values, all of them
+// in one, with commas: so some frameworks hand them to the application, and an
+// attack can be spread over them.
+func join(m collection.Map) {
+	byName, order := map[string][]string{}, []string{}
+	if c, ok := m.(interface {
+		Len() int
+		TotalValues() int
+	}); ok && c.Len() == c.TotalValues() {
+		return
+	}
+	for _, d := range m.FindAll() {
+		name := strings.ToLower(d.Key())
+		if byName[name] == nil {
+			order = append(order, d.Key())
+		}
+		byName[name] = append(byName[name], d.Value())
+	}
+	for _, key := range order {
+		values := byName[strings.ToLower(key)]
+		n := len(values) - 1
+		if n < 1 || n > 1 && values[n] == strings.Join(values[:n], ",") { // done in an earlier phase
+			continue
+		}
+		m.Add(own(key), strings.Join(values, ","))
+	}
 }
 
 // separate gives every value of a name that has several a key of its own in

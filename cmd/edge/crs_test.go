@@ -224,6 +224,7 @@ const suiteConfig = `
 listen: {https: "127.0.0.1:0", admin: "127.0.0.1:0"}
 tls: {files: [{cert: ca/edge.pem, key: ca/edge.key}]}
 state: {dir: state}
+log: {max_per_client: 0}
 apps:
   - name: suite
     hosts: [localhost, nextjs.example, "*.com", "*.io", "*.example", 127.0.0.1, 1.2.3.4, "::1", "fe80::f1:1:fe01:1"]

@@ -120,7 +120,7 @@ func run(ctx context.Context, path string, logger *zap.Logger, ready func(addr n
 }
 
 func openRecords(c *config.Config, logger *zap.Logger) (*blocklog.Log, error) {
-	keep := blocklog.Keep{MaxSize: int64(c.Log.MaxSize), MaxTotal: int64(c.Log.MaxTotal), MaxAge: time.Duration(c.Log.MaxAge)}
+	keep := blocklog.Keep{MaxSize: int64(c.Log.MaxSize), MaxTotal: int64(c.Log.MaxTotal), MaxAge: time.Duration(c.Log.MaxAge), MaxPerClient: c.Log.MaxPerClient}
 	return blocklog.Open(c.State.LogDir(), keep, logger)
 }
 
@@ -130,6 +130,7 @@ func newControl(b *board, s *shared, records *blocklog.Log, spool *proxy.Spool) 
 	control.Gauge("edge_generation", "Which load of the configuration is in force.", func() float64 { return float64(b.read(0).Generation) })
 	control.Gauge("edge_waf_engines", "WAF engines in use.", func() float64 { return float64(s.engines.Len()) })
 	control.Gauge("edge_log_lines_lost", "Log lines that could not be written.", func() float64 { return float64(records.Lost()) })
+	control.Figures("edge_records_left_out_total", "Refused requests that were not recorded because there were too many of their client.", true, nil, func(emit func(float64, ...string)) { emit(float64(records.LeftOut())) })
 	control.Gauge("edge_spool_bytes", "Bytes of request bodies held in files.", func() float64 { return float64(spool.Used()) })
 	control.Gauge("edge_collapsed_peers", "Peers that seem to be proxies missing in client_ip.trusted_proxies.", func() float64 { return float64(len(b.read(0).Collapsed)) })
 	return control
