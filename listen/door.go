@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"edge/internal/ranges"
 )
 
 // Limits is how many connections there may be.
@@ -103,17 +105,8 @@ func (s *Server) Figures() Figures {
 	return Figures{Open: s.door.open, Refused: s.door.full.Load(), Crowded: s.door.crowded.Load(), Handshakes: s.door.failed.Load()}
 }
 
-// clientOf is what counts as one client: an IPv4 address, or an IPv6 /64, within
-// which everybody can have as many addresses as they like.
-func clientOf(a net.Addr) netip.Prefix {
-	ip := addrOf(a).Addr()
-	bits := ip.BitLen()
-	if ip.Is6() {
-		bits = 64
-	}
-	p, _ := ip.Prefix(bits) // the zero Prefix of what is no address
-	return p
-}
+// clientOf is the client at a; the zero Prefix where that is no TCP address.
+func clientOf(a net.Addr) netip.Prefix { return ranges.Client(addrOf(a).Addr()) }
 
 // inside is a connection that is counted until it is closed.
 type inside struct {
