@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -41,6 +42,7 @@ type conn struct {
 	asked  time.Time // the read deadline net/http wants
 	limit  time.Time // when a head that has begun must be complete
 	linger bool      // the client may still be sending what nobody reads
+	closed bool      // and what time it has left is not for net/http to say
 }
 
 // step is what comes next on a connection.
@@ -384,7 +386,9 @@ func (c *conn) consume(n int) {
 func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.asked = t
+	if c.asked = t; c.closed {
+		return net.ErrClosed
+	}
 	return c.Conn.SetReadDeadline(earlier(c.asked, c.limit))
 }
 
@@ -396,7 +400,7 @@ func (c *conn) SetDeadline(t time.Time) error {
 func (c *conn) setLimit(t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.limit.Equal(t) {
+	if c.limit.Equal(t) || c.closed {
 		return
 	}
 	c.limit = t
@@ -426,18 +430,18 @@ func earlier(a, b time.Time) time.Time {
 func (c *conn) Close() error {
 	c.mu.Lock()
 	linger := c.linger
-	c.linger = false
+	c.linger, c.closed = false, true
 	c.mu.Unlock()
 	if !linger {
 		return c.Conn.Close()
 	}
-	err := c.CloseWrite()
-	_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTimeout)) // Close is all there is to do about an error
+	_ = c.Conn.SetDeadline(time.Now().Add(lingerTimeout)) // Close is all there is to do about an error
 	go func() {
+		_ = c.CloseWrite() // which waits for a write that the client does not take
 		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
 		_ = c.Conn.Close()
 	}()
-	return err
+	return nil
 }
 
 // request returns the request that was refused, as far as it could be read, in

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"edge/internal/ranges"
 )
 
 // Limits is how many connections there may be.
@@ -40,13 +42,14 @@ func newDoor(l Limits) *door { return &door{limits: l, clients: map[netip.Prefix
 // enter counts c, or closes it. One that announces its client is counted as that
 // client's when it has, with become.
 func (d *door) enter(c net.Conn, announces bool) (*inside, bool) {
-	who := clientOf(c.RemoteAddr())
+	from := c.RemoteAddr()
+	who := clientOf(from)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
 	case d.open >= d.limits.Total:
 		d.full.Add(1)
-	case !announces && d.crowd(who):
+	case !announces && d.crowd(from, who):
 		d.crowded.Add(1)
 	default:
 		d.open++
@@ -57,9 +60,10 @@ func (d *door) enter(c net.Conn, announces bool) (*inside, bool) {
 	return nil, false
 }
 
-// crowd says that who has as many connections as one may have.
-func (d *door) crowd(who netip.Prefix) bool {
-	exempt := !who.IsValid() || d.limits.Exempt != nil && d.limits.Exempt(who.Addr())
+// crowd says that who has as many connections as one may have. a is the address
+// itself: of an IPv6 /64 it may be the only one that is exempt.
+func (d *door) crowd(a net.Addr, who netip.Prefix) bool {
+	exempt := !who.IsValid() || d.limits.Exempt != nil && d.limits.Exempt(addrOf(a).Addr())
 	return !exempt && d.clients[who] >= d.limits.PerClient
 }
 
@@ -71,7 +75,7 @@ func (d *door) become(c *inside, a net.Addr) bool {
 	switch {
 	case who == c.who:
 		return true
-	case d.crowd(who):
+	case d.crowd(a, who):
 		d.crowded.Add(1)
 		return false
 	}
@@ -101,24 +105,8 @@ func (s *Server) Figures() Figures {
 	return Figures{Open: s.door.open, Refused: s.door.full.Load(), Crowded: s.door.crowded.Load(), Handshakes: s.door.failed.Load()}
 }
 
-// clientOf is what counts as one client: an IPv4 address, or an IPv6 /64, within
-// which everybody can have as many addresses as they like.
-func clientOf(a net.Addr) netip.Prefix {
-	tcp, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.Prefix{}
-	}
-	ip := tcp.AddrPort().Addr().Unmap()
-	bits := ip.BitLen()
-	if ip.Is6() {
-		bits = 64
-	}
-	p, err := ip.WithZone("").Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return p
-}
+// clientOf is the client at a; the zero Prefix where that is no TCP address.
+func clientOf(a net.Addr) netip.Prefix { return ranges.Client(addrOf(a).Addr()) }
 
 // inside is a connection that is counted until it is closed.
 type inside struct {

@@ -150,8 +150,8 @@ func (s *Server) welcome(raw net.Conn) {
 // whether anything had to be cut. The caller closes the listener first.
 func (s *Server) Shutdown(ctx context.Context) (cut bool) {
 	err := s.http.Shutdown(ctx)
+	_ = s.http.Close() // before handlers hear of it, who might think that they have answered
 	s.end()
-	_ = s.http.Close() // closes connections that are of no more use
 	return err != nil
 }
 

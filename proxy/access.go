@@ -13,11 +13,8 @@ func (s *Server) checkAccess(x *exchange) (pass blocklog.Decision) {
 	if v.Rule == "" {
 		return pass
 	}
-	d := blocklog.Decision{
-		Action: blocklog.Deny, Reason: blocklog.ReasonNotAllowed, Status: http.StatusForbidden,
-		Rule: blocklog.Rule{ID: v.Rule}, Detail: v.Detail,
-	}
-	if v.Denied {
+	d := deny(blocklog.ReasonNotAllowed, http.StatusForbidden, "%s", v.Detail)
+	if d.Rule.ID = v.Rule; v.Denied {
 		d.Reason = blocklog.ReasonDenied
 	}
 	if !v.Enforce {

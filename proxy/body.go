@@ -80,9 +80,10 @@ func (x *exchange) flow(body io.ReadCloser) {
 	}
 }
 
-// checksBody says that the body is held against its type.
+// checksBody says that the body is held against its type, if it has one: one that has
+// none is here only where the app is relaxed about types.
 func (x *exchange) checksBody() bool {
-	return x.kind.Kind != form.Other && x.strict(func(h *config.HTTP) config.Strictness { return h.Bodies })
+	return x.kind.Kind != form.Other && x.kind.Kind != form.None && x.strict(func(h *config.HTTP) config.Strictness { return h.Bodies })
 }
 
 // holdBody holds the body, of up to limit bytes, and gives it to the application with
@@ -237,7 +238,7 @@ func (p *paced) pace(now time.Time) {
 
 // tooSlow is when the client has sent too little, should no more come.
 func (p *paced) tooSlow() time.Time {
-	return p.begun.Add(bodyGrace + time.Duration(p.got)*time.Second/minRate)
+	return p.begun.Add(bodyGrace + time.Duration(p.got/minRate)*time.Second)
 }
 
 // slow says that the deadline that has passed was about the rate.

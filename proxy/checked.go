@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"sync"
 
 	"edge/form"
 )
@@ -12,34 +13,50 @@ import (
 // a body that is refused, whatever length was announced.
 type checked struct {
 	io.ReadCloser
+	start   func() // begins the check, once
 	check   *io.PipeWriter
 	verdict chan error
 	kept    []byte // the byte kept back, or none
+	rest    []byte // given out next: what did not fit where one byte was asked for
 	err     error
 }
 
-// checking returns body, held against t.
+// checking returns body, held against t. A body of which nothing is read need not be
+// closed: one that is refused after this is neither.
 func checking(body io.ReadCloser, t form.Type, limits form.Limits) *checked {
 	r, w := io.Pipe()
 	c := &checked{ReadCloser: body, check: w, verdict: make(chan error, 1)}
-	go func() {
-		err := form.Body(t, r, limits)
-		_ = r.CloseWithError(err) // nobody writes any more, or learns why they need not
-		c.verdict <- err
-	}()
+	c.start = sync.OnceFunc(func() {
+		go func() {
+			err := form.Body(t, r, limits)
+			_ = r.CloseWithError(err) // nobody writes any more, or learns why they need not
+			c.verdict <- err
+		}()
+	})
 	return c
 }
 
 // Read implements io.Reader.
 func (c *checked) Read(p []byte) (int, error) {
-	if c.err != nil || len(p) == 0 {
+	switch {
+	case len(p) == 0:
+		return 0, nil
+	case len(c.rest) > 0:
+		n := copy(p, c.rest)
+		c.rest = c.rest[n:]
+		return n, nil
+	case c.err != nil:
 		return 0, c.err
-	}
-	if len(p) == 1 {
+	case len(p) == 1: // as net/http asks, to see whether there is a body
 		var two [2]byte
 		n, err := c.Read(two[:])
-		return copy(p, two[:n]), err
+		if copy(p, two[:n]); n < 2 {
+			return n, err
+		}
+		c.rest = two[1:]
+		return 1, nil // the error comes again
 	}
+	c.start()
 	for {
 		had := copy(p, c.kept)
 		n, err := c.ReadCloser.Read(p[had:])

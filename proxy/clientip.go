@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"edge/config"
+	"edge/internal/ranges"
 )
 
 // peer is who is at the other end of the connection, IPv4 as IPv4 and without
@@ -177,15 +178,5 @@ func (o Origin) client(r *http.Request) (addr netip.AddrPort, viaProxy bool) {
 	return addr, true
 }
 
-// clientKey is what one client is counted as: an IPv4 address, or an IPv6 /64,
-// within which everybody can have as many addresses as they like.
-func clientKey(a netip.Addr) string {
-	if a.Is4() {
-		return a.String()
-	}
-	p, err := a.Prefix(64)
-	if err != nil {
-		return "unknown"
-	}
-	return p.String()
-}
+// clientKey is what one client is counted as.
+func clientKey(a netip.Addr) string { return ranges.Client(a).String() }

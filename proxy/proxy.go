@@ -252,11 +252,9 @@ func (s *Server) checkLimits(x *exchange) (pass blocklog.Decision) {
 		return pass
 	}
 	l := limits[res.Refused]
-	return blocklog.Decision{
-		Action: blocklog.Deny, Reason: blocklog.ReasonRateLimited, Status: http.StatusTooManyRequests,
-		RetryAfter: res.RetryAfter, Rule: blocklog.Rule{ID: l.Name},
-		Detail: fmt.Sprintf("more than %s", l.Limit),
-	}
+	d := deny(blocklog.ReasonRateLimited, http.StatusTooManyRequests, "more than %s", l.Limit)
+	d.RetryAfter, d.Rule.ID = res.RetryAfter, l.Name
+	return d
 }
 
 // limitKey names the bucket of l that x draws from.

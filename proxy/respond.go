@@ -48,6 +48,8 @@ func words(d blocklog.Decision) string {
 	switch d.Reason {
 	case blocklog.ReasonDenied, blocklog.ReasonNotAllowed:
 		return notHere
+	case blocklog.ReasonBadUpgrade: // which is no attack, as a 403 is otherwise
+		return texts[http.StatusMethodNotAllowed]
 	}
 	return texts[d.Status]
 }

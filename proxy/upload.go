@@ -67,11 +67,11 @@ func presentable(t form.Type, beginning []byte, limits form.Limits) ([]byte, *fo
 		return nil, &form.Fault{Reason: blocklog.ReasonBodyForm, Status: http.StatusBadRequest, Detail: "the first part of the body has no end to its header"}
 	}
 	delimiter := []byte("\r\n--" + t.Boundary)
-	content := beginning[min(last.Content, int64(len(beginning))):]
+	content := beginning[last.Content:]
 	if i := bytes.Index(content, delimiter); i >= 0 { // the next part's header is not complete
 		content = content[:i]
 	}
-	whole := append([]byte{}, beginning[:len(beginning)-len(beginning[last.Content:])+len(content)]...)
+	whole := append([]byte{}, beginning[:int(last.Content)+len(content)]...)
 	return append(append(whole, delimiter...), "--\r\n"...), nil
 }
 

@@ -3,7 +3,6 @@ package proxy
 import (
 	"crypto/sha1"
 	"encoding/base64"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -28,25 +27,21 @@ func (s *Server) checkUpgrade(x *exchange) (pass blocklog.Decision) {
 	if !x.upgrade {
 		return pass
 	}
-	refuse := func(status int, detail string) blocklog.Decision {
-		return blocklog.Decision{Action: blocklog.Deny, Reason: blocklog.ReasonBadUpgrade, Status: status, Detail: detail}
-	}
 	ws := x.app.http.WebSocket
 	if !ws.Enabled {
-		return refuse(http.StatusForbidden, "the app takes no WebSockets (http.websocket)")
+		return deny(blocklog.ReasonBadUpgrade, http.StatusForbidden, "the app takes no WebSockets (http.websocket)")
 	}
 	if wrong := badHandshake(x.r); wrong != "" {
-		return refuse(http.StatusBadRequest, "the WebSocket handshake "+wrong)
+		return deny(blocklog.ReasonBadUpgrade, http.StatusBadRequest, "the WebSocket handshake %s", wrong)
 	}
 	if origin := x.r.Header.Get("Origin"); origin != "" && !x.mayOpen(origin) {
-		return refuse(http.StatusForbidden, fmt.Sprintf("a page of %q may not open WebSockets here (http.websocket.origins)", origin))
+		return deny(blocklog.ReasonBadUpgrade, http.StatusForbidden, "a page of %q may not open WebSockets here (http.websocket.origins)", origin)
 	}
 	x.socket = s.sockets.enter(x.app.name+"/"+clientKey(x.client.Addr()), ws.PerClient)
 	if x.socket == nil {
-		return blocklog.Decision{
-			Action: blocklog.Deny, Reason: blocklog.ReasonOverload, Status: http.StatusTooManyRequests, RetryAfter: time.Minute,
-			Detail: fmt.Sprintf("the client has %d WebSockets open (http.websocket.per_client)", ws.PerClient),
-		}
+		d := deny(blocklog.ReasonOverload, http.StatusTooManyRequests, "the client has %d WebSockets open (http.websocket.per_client)", ws.PerClient)
+		d.RetryAfter = time.Minute
+		return d
 	}
 	return pass
 }
@@ -114,7 +109,12 @@ func (x *exchange) switched(res *http.Response) error {
 		}}
 	}
 	x.status = res.StatusCode
-	res.Body = newTunnel(both, time.Duration(x.app.http.WebSocket.Idle), time.Duration(x.app.http.WebSocket.Lifetime))
+	ws, control := x.app.http.WebSocket, http.NewResponseController(x.w)
+	res.Body = newTunnel(both, time.Duration(ws.Idle), time.Duration(ws.Lifetime), func() {
+		_ = both.Close()
+		_ = control.SetReadDeadline(time.Unix(1, 0)) // every server we use supports it
+		_ = control.SetWriteDeadline(time.Unix(1, 0))
+	})
 	return nil
 }
 
@@ -126,29 +126,36 @@ func (x *exchange) leaveUpgrade(h http.Header) {
 	}
 }
 
-// tunnel is the connection to an application after a 101. It is closed when nothing
-// has gone either way for a while, and when it has been open for long enough.
+// tunnel is the connection to an application after a 101. It is ended when nothing
+// has gone either way for a while, and when it has been open for long enough; and so
+// is that to the client, who may take nothing and so learn of nothing.
 type tunnel struct {
 	io.ReadWriteCloser
 	idle        time.Duration
 	quiet, life *time.Timer
 }
 
-func newTunnel(conn io.ReadWriteCloser, idle, lifetime time.Duration) *tunnel {
-	end := func() { _ = conn.Close() } // which ends both directions
+func newTunnel(conn io.ReadWriteCloser, idle, lifetime time.Duration, end func()) *tunnel {
 	return &tunnel{ReadWriteCloser: conn, idle: idle, quiet: time.AfterFunc(idle, end), life: time.AfterFunc(lifetime, end)}
 }
 
 func (t *tunnel) Read(p []byte) (int, error) {
 	n, err := t.ReadWriteCloser.Read(p)
-	t.quiet.Reset(t.idle)
+	t.moved(n)
 	return n, err
 }
 
 func (t *tunnel) Write(p []byte) (int, error) {
 	n, err := t.ReadWriteCloser.Write(p)
-	t.quiet.Reset(t.idle)
+	t.moved(n)
 	return n, err
+}
+
+// moved begins the quiet time anew. The end of a direction is nothing that moves.
+func (t *tunnel) moved(n int) {
+	if n > 0 {
+		t.quiet.Reset(t.idle)
+	}
 }
 
 func (t *tunnel) Close() error {

@@ -138,3 +138,16 @@ func unprintable(s string) (at int, what string) {
 	}
 	return 0, ""
 }
+
+// Client is what counts as one client: an IPv4 address, or the /64 of an IPv6 address,
+// within which everybody can have as many addresses as they like. It is the zero
+// Prefix for what is no address.
+func Client(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	bits := a.BitLen()
+	if a.Is6() {
+		bits = 64
+	}
+	p, _ := a.Prefix(bits) // no address has fewer
+	return p
+}

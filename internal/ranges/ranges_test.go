@@ -1,6 +1,7 @@
 package ranges
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -186,5 +187,19 @@ func BenchmarkParseFile(b *testing.B) {
 		if _, err := ParseFile("a.txt", text); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestClient(t *testing.T) {
+	for text, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1/32", "::ffff:192.0.2.1": "192.0.2.1/32",
+		"2001:db8::1": "2001:db8::/64", "2001:db8:0:1:ffff::%eth0": "2001:db8:0:1::/64",
+	} {
+		if got := Client(netip.MustParseAddr(text)); got.String() != want {
+			t.Errorf("%s is counted as %s", text, got)
+		}
+	}
+	if Client(netip.Addr{}).IsValid() {
+		t.Error("no address is somebody")
 	}
 }

@@ -23,6 +23,7 @@ var Enum = map[string][]string{
 	"rules.Key":           {"tenant", "client"},
 	"config.Protocol":     {"http1", "h2c"},
 	"config.LoadMode":     {"block", "detect"},
+	"config.Strictness":   {"strict", "relaxed"},
 	"config.TenantSource": {"subdomain", "path", "header", "fixed"},
 }
 
