@@ -24,8 +24,9 @@ func (x *exchange) judge(body io.Reader, size int64) blocklog.Decision {
 			ID: x.id, Client: x.client, ServerName: x.host,
 			Method: x.r.Method, Target: x.target.Raw, Proto: x.r.Proto, Host: x.r.Host,
 			Tenant: x.tenant, Path: x.target.Path, Header: x.r.Header, TransferEncoding: x.framing,
-			JSON:  x.body != nil && disguisedJSON(x.r.Header.Get("Content-Type"), x.body.reader()),
-			Bytes: x.kind.Kind == form.Other && x.body != nil && !isText(x.body.reader()),
+			JSON:       x.body != nil && disguisedJSON(x.r.Header.Get("Content-Type"), x.body.reader()),
+			Raw:        x.kind.Kind == form.Other && x.body != nil && (x.uploads() != nil || !isText(x.body.reader())),
+			PlainNames: x.kind.Kind == form.Multipart && x.checksBody() && !x.oddNames.Load(),
 		})
 		if it := x.tx.RequestHeaders(); it != nil {
 			return it, nil

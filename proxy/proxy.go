@@ -120,14 +120,15 @@ type exchange struct {
 	upgrade bool        // a WebSocket is asked for
 	socket  func()      // gives back the place of a WebSocket; nil where there is none
 
-	body   *held            // held for inspection, in block mode
-	unread bool             // the client may have more of a body to send than was held
-	upload *paced           // the body as it comes
-	tee    *tee             // the copy of it, in detect mode
-	tx     *waf.Transaction // nil before inspection and where the WAF is off
-	answer *tee             // the copy of an answer's body that flows by, in detect mode
-	load   *load
-	leave  func() // the place among the requests under way; nil before it has one, and after
+	body     *held            // held for inspection, in block mode
+	unread   bool             // the client may have more of a body to send than was held
+	upload   *paced           // the body as it comes
+	oddNames atomic.Bool      // a file in it has a name that not everybody reads as one
+	tee      *tee             // the copy of it, in detect mode
+	tx       *waf.Transaction // nil before inspection and where the WAF is off
+	answer   *tee             // the copy of an answer's body that flows by, in detect mode
+	load     *load
+	leave    func() // the place among the requests under way; nil before it has one, and after
 
 	reach      string // how much of it the WAF can see; "" is all
 	inspection string // how much of it the WAF has seen; "" is none

@@ -41,7 +41,7 @@ func (s *Server) sample(x *exchange, u *rules.Upload) (pass blocklog.Decision) {
 	if int64(len(beginning)) < limit {
 		return s.holdBody(x, limit)
 	}
-	head, f := presentable(x.kind, beginning, form.Limits{Charsets: x.app.http.Charsets})
+	head, f := presentable(x.kind, beginning, x.bodyLimits())
 	if f != nil && x.checksBody() {
 		return faulty(f)
 	}
@@ -58,7 +58,8 @@ func presentable(t form.Type, beginning []byte, limits form.Limits) ([]byte, *fo
 		return beginning, nil
 	}
 	var last *form.Part
-	limits.Part = func(p form.Part) { last = &p }
+	note := limits.Part
+	limits.Part = func(p form.Part) { last = &p; note(p) }
 	var f *form.Fault
 	if err := form.Body(t, ending{bytes.NewReader(beginning)}, limits); errors.As(err, &f) {
 		return nil, f

@@ -29,7 +29,8 @@ type Request struct {
 	Host       string      // the Host header or :authority as sent
 	Header     http.Header // as received
 	JSON       bool        // the body is JSON, whatever its type says
-	Bytes      bool        // the body has no fields; it is inspected as a whole
+	Raw        bool        // the body is bytes that no application takes apart: no parameters are looked for in it
+	PlainNames bool        // the names of files have been read in the one way there is, and quotes in them are nothing else
 	// TransferEncoding is what net/http took out of the header.
 	TransferEncoding []string
 }
@@ -58,11 +59,10 @@ func (e *Engine) Begin(r Request) *Transaction {
 	addHeaders(tx.AddRequestHeader, r.Header)
 	addHeaders(tx.AddRequestHeader, http.Header{"Host": {r.Host}, "Transfer-Encoding": r.TransferEncoding})
 	t := &Transaction{engine: e, tx: tx, kind: r.Header.Get("Content-Type")}
-	if r.JSON {
-		t.state().Variables().TX().Set("edge_json", []string{"1"})
-	}
-	if r.Bytes {
-		t.state().Variables().TX().Set("edge_bytes", []string{"1"})
+	for name, is := range map[string]bool{"edge_json": r.JSON, "edge_raw": r.Raw, "edge_plain_names": r.PlainNames} {
+		if is {
+			t.state().Variables().TX().Set(name, []string{"1"})
+		}
 	}
 	t.exclude(rules.Request{Method: r.Method, Tenant: r.Tenant, Path: r.Path})
 	return t
