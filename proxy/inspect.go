@@ -191,11 +191,11 @@ func (x *exchange) interrupted(it *waf.Interruption, reason blocklog.Reason) blo
 	return d
 }
 
-// recovering calls f and turns a panic of the engine into an error.
+// recovering calls f and turns a panic into an error.
 func recovering(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("the engine panicked: %v", p)
+			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
 	return f()
