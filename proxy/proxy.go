@@ -5,7 +5,7 @@
 // never calls the next one: [Server.refuse] is the only place that answers in
 // the edge's own name, [Server.finish] the only one that logs. What a check
 // needs to know of a room (the WAF, the limiter) it asks for and turns into a
-// decision here, so that every refusal the edge can give is in this file.
+// decision, so that every refusal the edge can give is in this package.
 //
 // No ResponseWriter is wrapped. WebSockets, event streams, 1xx answers and long
 // downloads are the reverse proxy's business and are left to it.
@@ -117,6 +117,7 @@ type exchange struct {
 	kind    form.Type   // of the body
 	coding  string      // of the body: gzip, deflate or none
 	framing []string    // the Transfer-Encoding the client used
+	expect  string      // what it expects, which net/http has answered
 	upgrade bool        // a WebSocket is asked for
 	socket  func()      // gives back the place of a WebSocket; nil where there is none
 
@@ -198,7 +199,7 @@ func (s *Server) Trusts(addr netip.Addr) bool {
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	s.underWay.Add(1)
 	r = r.WithContext(r.Context()) // the other is net/http's, which looks at its body when all is over
-	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.pin(), load: s.load, framing: r.TransferEncoding}
+	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.pin(), load: s.load, framing: r.TransferEncoding, expect: r.Header.Get("Expect")}
 	x.unread = r.Body != nil && r.ContentLength != 0 // HTTP/2 requests always have a Body
 	x.upgrade = upgrades(r)
 	x.host = canonicalHost(r.Host)
@@ -210,7 +211,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 		x.tenant = x.findTenant(subdomain, x.proxied)
 		s.crowd.note(x.peer(), x.proxied, r.Header, x.started)
 	}
-	r.Header.Del("Expect") // net/http has answered it
+	r.Header.Del("Expect")
 	r.Trailer = nil        // trailers end here
 	return x
 }
