@@ -99,7 +99,7 @@ func TestKeysAreExplained(t *testing.T) {
 
 // limit is a row of the threat model that ends in where its number is from: a name in
 // a file, or a key of the configuration.
-var limit = regexp.MustCompile("(?m)^\\| [^|]+ \\| ([^|]+) \\|(?: [^|]* \\|)? `(?:([a-z]+/\\w+\\.go) (\\w+)|([a-z_.]+))` \\|$")
+var limit = regexp.MustCompile("(?m)^\\| [^|]+ \\| ([^|]+) \\|(?: [^|]* \\|)? `(?:([a-z/]+/\\w+\\.go) (\\w+)|([a-z_.]+))` \\|$")
 
 // The numbers of the threat model are those of the code and of the defaults.
 func TestThreatModelIsTrue(t *testing.T) {
