@@ -71,7 +71,7 @@ func (h *HTTP) UnmarshalText(text []byte) error {
 // WebSocket says which WebSockets pass. The short form is on or off.
 type WebSocket struct {
 	// Enabled lets them pass. Default: off, unless another key is set.
-	Enabled bool `yaml:"-"`
+	Enabled bool
 	// Origins are the origins a handshake may come from, as in
 	// https://hr.example.com. Default: the hosts of the app. "*" is any.
 	Origins []string `yaml:"origins"`
