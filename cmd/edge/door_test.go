@@ -45,6 +45,7 @@ import (
 //	failed STATUS REASON    as refused, but the application saw the request
 //	forwarded [N]           N requests were forwarded and answered, and there is no record
 //	detected REASON         forwarded, with a record
+//	half REASON             forwarded, and the answer broke off
 //	cut                     the connection was closed without an answer
 //
 // and below that, "+ text" and "- text" are in what the application received or are not, "> text"
@@ -141,7 +142,7 @@ func readCalls(t *testing.T, file string) (calls []call) {
 				if len(apps) > 1 {
 					c.name += "/" + app
 				}
-				fill := strings.NewReplacer("$APP", c.host, "$X", x)
+				fill := strings.NewReplacer("$APP", c.host, "$X", strings.ReplaceAll(x, "$APP", c.host))
 				c.raw = wireForm(t, fill.Replace(strings.TrimPrefix(request, "\n")+"\n"))
 				c.answer = wireForm(t, strings.TrimPrefix(answer+"\n", "\n"))
 				c.all = wireForm(t, fill.Replace(strings.Join(all, "")))
@@ -252,6 +253,9 @@ func (d *door) try(t *testing.T, c call) {
 	if len(answers) > 0 {
 		records = d.records(t, answers[len(answers)-1].Header.Get("X-Request-Id"))
 	}
+	for end := time.Now().Add(10 * time.Second); kind == "half" && len(records) == 0 && time.Now().Before(end); {
+		records = d.block.next(t)
+	}
 	seen, whole := d.app.take(t)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -261,6 +265,12 @@ func (d *door) try(t *testing.T, c call) {
 	if kind == "cut" {
 		if len(answers) > 0 || seen != "" {
 			t.Error("it was not cut off")
+		}
+		return
+	}
+	if kind == "half" {
+		if whole != 1 || len(records) != 1 || string(records[0].Edge.Reason) != rest || len(answers) > 0 && answers[0].Header.Get(brokenOff) == "" {
+			t.Errorf("%d requests were forwarded, with %d records, and the answer may look whole", whole, len(records))
 		}
 		return
 	}
@@ -321,7 +331,7 @@ func (d *door) refused(t *testing.T, res *http.Response, text, want string, reco
 	if res.Request.Method == http.MethodHead || strings.Contains(text, "problem+json") {
 		return
 	}
-	page := regexp.MustCompile(`(?m)^(Date|Content-Length|Connection|Retry-After|Allow): .*\r\n`).ReplaceAllString(strings.ReplaceAll(text[strings.LastIndex(text, "HTTP/1.1 "):], id, ""), "")
+	page := regexp.MustCompile(`(?m)^(HTTP|Date|Content-Length|Connection|Retry-After|Allow)[:/] ?.*\r\n`).ReplaceAllString(strings.ReplaceAll(text[max(0, strings.LastIndex(text, "HTTP/1.")):], id, ""), "")
 	key := fmt.Sprint(res.StatusCode, r.Edge.Reason == blocklog.ReasonDenied || r.Edge.Reason == blocklog.ReasonNotAllowed)
 	if d.pages[key] == "" {
 		d.pages[key] = page
@@ -330,6 +340,9 @@ func (d *door) refused(t *testing.T, res *http.Response, text, want string, reco
 		t.Errorf("another page than for others:\n%s", d.pages[key])
 	}
 }
+
+// brokenOff is put into the header of an answer that ended too early.
+const brokenOff = "Broken-Off"
 
 // call sends the bytes, and reads n answers and whatever else comes.
 func (d *door) call(t *testing.T, c call, n int) (answers []*http.Response, text string) {
@@ -368,7 +381,14 @@ func (d *door) call(t *testing.T, c call, n int) (answers []*http.Response, text
 		if res.StatusCode/100 == 1 && res.StatusCode != http.StatusSwitchingProtocols {
 			continue
 		}
-		if answers = append(answers, res); len(answers) == n || err != nil {
+		if err != nil {
+			res.Header.Set(brokenOff, err.Error())
+		}
+		answers = append(answers, res)
+		if res.StatusCode == http.StatusSwitchingProtocols {
+			_, _ = io.Copy(io.Discard, r)
+		}
+		if len(answers) == n || err != nil {
 			_ = conn.CloseWrite() // there is no more, is there?
 		}
 	}
