@@ -98,7 +98,7 @@ type capped struct {
 func (c *capped) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
 	if c.left -= int64(n); c.left < 0 {
-		return 0, refusal{tooLarge(c.most)}
+		return 0, &refusal{tooLarge(c.most)}
 	}
 	return n, err
 }

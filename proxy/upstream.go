@@ -64,13 +64,14 @@ func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
 // client left. Nobody is there to receive it.
 const statusClientGone = 499
 
-// refusal carries a decision about an answer out of ModifyResponse.
+// refusal carries a decision out of ModifyResponse, or of a body that is being sent. It is
+// a pointer: net/http compares errors of bodies, and a Decision cannot be compared.
 type refusal struct{ blocklog.Decision }
 
-func (r refusal) Error() string { return string(r.Reason) }
+func (r *refusal) Error() string { return string(r.Reason) }
 
 // Refusal returns the decision.
-func (r refusal) Refusal() blocklog.Decision { return r.Decision }
+func (r *refusal) Refusal() blocklog.Decision { return r.Decision }
 
 // answered looks at the head of an answer before the client gets it.
 func (s *Server) answered(x *exchange, res *http.Response) error {
@@ -94,7 +95,7 @@ func (s *Server) answered(x *exchange, res *http.Response) error {
 	case blocklog.Detect:
 		x.note(d)
 	default:
-		return refusal{d}
+		return &refusal{d}
 	}
 	res.Header.Set("X-Request-Id", x.id)
 	if switched {
@@ -118,7 +119,7 @@ func (s *Server) failed(x *exchange, err error) {
 		Action: blocklog.Fail, Stage: blocklog.StageUpstream, Reason: blocklog.ReasonUpstream,
 		Status: http.StatusBadGateway, Detail: "the application could not be reached",
 	}
-	var refused refusal
+	var refused *refusal
 	var timeout net.Error
 	var bad *answer.Malformed
 	switch {

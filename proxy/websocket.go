@@ -108,7 +108,7 @@ func (x *exchange) switched(res *http.Response) error {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) // RFC 6455 §1.3
 	both, ok := res.Body.(io.ReadWriteCloser)
 	if x.socket == nil || !ok || res.Header.Get("Sec-Websocket-Accept") != base64.StdEncoding.EncodeToString(sum[:]) {
-		return refusal{blocklog.Decision{
+		return &refusal{blocklog.Decision{
 			Action: blocklog.Fail, Stage: blocklog.StageUpstream, Reason: blocklog.ReasonUpstream, Status: http.StatusBadGateway,
 			Detail: "the application switched protocols though nobody had asked for it, or to something else",
 		}}
