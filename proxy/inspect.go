@@ -22,7 +22,7 @@ func (x *exchange) judge(body io.Reader, size int64) blocklog.Decision {
 	d := x.verdict(blocklog.ReasonWAFRule, func() (*waf.Interruption, error) {
 		x.tx = x.app.waf.Begin(waf.Request{
 			ID: x.id, Client: x.client, ServerName: x.host,
-			Method: x.r.Method, Target: x.target.Raw, Proto: x.r.Proto, Host: x.r.Host,
+			Method: x.r.Method, Target: x.target.Raw, Proto: x.r.Proto, Host: x.authority(),
 			Tenant: x.tenant, Path: x.target.Path, Header: x.r.Header, TransferEncoding: x.framing,
 			JSON:       x.body != nil && disguisedJSON(x.r.Header.Get("Content-Type"), x.body.reader()),
 			Raw:        x.kind.Kind == form.Other && x.body != nil && (x.uploads() != nil || !isText(x.body.reader())),

@@ -39,7 +39,7 @@ func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
 		Transport: x.app.upstream,
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL = x.target.URL() // what was inspected, and not what net/url would make of it
-			pr.Out.Host = x.r.Host
+			pr.Out.Host = x.authority()
 			x.stripIdentity(pr.Out.Header)
 			if x.socket == nil {
 				pr.Out.Header.Del("Connection")
@@ -49,7 +49,7 @@ func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
 				pr.Out.Header.Del("Accept-Encoding") // what is to be inspected must be readable
 			}
 			pr.Out.Header.Set("X-Forwarded-For", x.client.Addr().String())
-			pr.Out.Header.Set("X-Forwarded-Host", x.r.Host)
+			pr.Out.Header.Set("X-Forwarded-Host", x.authority())
 			pr.Out.Header.Set("X-Forwarded-Proto", "https")
 			pr.Out.Header.Set("X-Real-Ip", x.client.Addr().String())
 			pr.Out.Header.Set("X-Request-Id", x.id)

@@ -91,9 +91,9 @@ func (x *exchange) mayOpen(origin string) bool {
 	if list := x.app.http.WebSocket.Origins; list != nil {
 		return slices.Contains(list, origin) || slices.Contains(list, "*")
 	}
-	_, host, _ := strings.Cut(origin, "://")
+	host, secure := strings.CutPrefix(origin, "https://") // anybody on the way can write pages of http
 	app, _ := x.snap.find(canonicalHost(host))
-	return app == x.app
+	return secure && app == x.app
 }
 
 // switched deals with a 101. The application may send one only to a handshake, and
