@@ -212,7 +212,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 		s.crowd.note(x.peer(), x.proxied, r.Header, x.started)
 	}
 	r.Header.Del("Expect")
-	r.Trailer = nil        // trailers end here
+	r.Trailer = nil // trailers end here
 	return x
 }
 

@@ -332,7 +332,7 @@ func (d *door) refused(t *testing.T, res *http.Response, text, want string, reco
 		return
 	}
 	page := regexp.MustCompile(`(?m)^(HTTP|Date|Content-Length|Connection|Retry-After|Allow)[:/] ?.*\r\n`).ReplaceAllString(strings.ReplaceAll(text[max(0, strings.LastIndex(text, "HTTP/1.")):], id, ""), "")
-	key := fmt.Sprint(res.StatusCode, r.Edge.Reason == blocklog.ReasonDenied || r.Edge.Reason == blocklog.ReasonNotAllowed)
+	key := fmt.Sprint(res.StatusCode, r.Edge.Reason)
 	if d.pages[key] == "" {
 		d.pages[key] = page
 	}
