@@ -32,6 +32,7 @@ type door struct {
 
 	mu      sync.Mutex
 	open    int
+	shaking int                  // of those, in the middle of their handshake
 	clients map[netip.Prefix]int // of those inside, and so bounded
 
 	full, crowded, failed atomic.Uint64
@@ -47,12 +48,13 @@ func (d *door) enter(c net.Conn, announces bool) (*inside, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
-	case d.open >= d.limits.Total:
+	case d.open >= d.limits.Total, d.shaking > d.limits.Total/2: // who stalls leaves half of it to others
 		d.full.Add(1)
 	case !announces && d.crowd(from, who):
 		d.crowded.Add(1)
 	default:
 		d.open++
+		d.shaking++
 		d.clients[who]++
 		return &inside{Conn: c, door: d, who: who}, true
 	}
@@ -85,7 +87,18 @@ func (d *door) become(c *inside, a net.Addr) bool {
 	return true
 }
 
+// settle notes that the handshake of c is over.
+func (d *door) settle(c *inside) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !c.settled {
+		c.settled = true
+		d.shaking--
+	}
+}
+
 func (d *door) leave(c *inside) {
+	d.settle(c)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.open--
@@ -114,6 +127,8 @@ type inside struct {
 	door *door
 	who  netip.Prefix
 	once sync.Once
+
+	settled bool // its handshake is over
 }
 
 // Close implements net.Conn.

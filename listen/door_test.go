@@ -35,6 +35,7 @@ func TestDoorCounts(t *testing.T) {
 				c := caller{from: &net.TCPAddr{IP: net.ParseIP(test.addr), Port: 4711}}
 				if in, ok := d.enter(c, false); ok {
 					n, last = n+1, in
+					d.settle(in)
 				}
 			}
 			if n != test.enters {
@@ -45,5 +46,26 @@ func TestDoorCounts(t *testing.T) {
 				t.Errorf("%d inside, %d and %d refused", d.open, d.full.Load(), d.crowded.Load())
 			}
 		})
+	}
+}
+
+// Those who stall in their handshake leave places to others, and give theirs back.
+func TestDoorStalled(t *testing.T) {
+	d := newDoor(Limits{Total: 10, PerClient: 10})
+	var all []*inside
+	for i := range 10 {
+		if in, ok := d.enter(caller{from: &net.TCPAddr{IP: net.IPv4(192, 0, 2, byte(i)), Port: 1}}, false); ok {
+			all = append(all, in)
+		}
+	}
+	if len(all) != 6 || d.full.Load() != 4 {
+		t.Fatalf("%d of them entered", len(all))
+	}
+	d.settle(all[0])
+	for _, in := range all {
+		_ = in.Close()
+	}
+	if d.open != 0 || d.shaking != 0 || len(d.clients) != 0 {
+		t.Errorf("%d inside, %d in their handshake, %v", d.open, d.shaking, d.clients)
 	}
 }

@@ -144,6 +144,7 @@ func (s *Server) welcome(raw net.Conn) {
 		_ = raw.Close() // it has no more to say
 		return
 	}
+	s.door.settle(entered)
 	if c.ConnectionState().NegotiatedProtocol == "h2" {
 		s.handoff.give(c)
 		return
