@@ -96,7 +96,7 @@ func (x *exchange) judgeTee() {
 	x.tee = nil
 	switch {
 	case over && upload:
-		seen, _ = presentable(x.kind, seen, form.Limits{Charsets: x.app.http.Charsets}) // nothing, where it is malformed
+		seen, _ = presentable(x.kind, seen, form.Limits{Charsets: x.app.http.Charsets}) // the engine says what is wrong with it, too
 		x.reach = blocklog.InspectedPartial
 	case over:
 		x.note(blocklog.Decision{

@@ -52,7 +52,7 @@ func (s *Server) sample(x *exchange, u *rules.Upload) (pass blocklog.Decision) {
 
 // presentable makes of the beginning of a body one that is whole, so that the engine
 // can take it apart: multipart is ended after the last part whose header is complete.
-// What is wrong with the beginning is returned, unless it is that it ends.
+// What is wrong with the beginning is returned with it, unless it is that it ends.
 func presentable(t form.Type, beginning []byte, limits form.Limits) ([]byte, *form.Fault) {
 	if t.Kind != form.Multipart {
 		return beginning, nil
@@ -61,10 +61,10 @@ func presentable(t form.Type, beginning []byte, limits form.Limits) ([]byte, *fo
 	limits.Part = func(p form.Part) { last = &p }
 	var f *form.Fault
 	if err := form.Body(t, ending{bytes.NewReader(beginning)}, limits); errors.As(err, &f) {
-		return nil, f
+		return beginning, f
 	}
 	if last == nil {
-		return nil, &form.Fault{Reason: blocklog.ReasonBodyForm, Status: http.StatusBadRequest, Detail: "the first part of the body has no end to its header"}
+		return beginning, &form.Fault{Reason: blocklog.ReasonBodyForm, Status: http.StatusBadRequest, Detail: "the first part of the body has no end to its header"}
 	}
 	delimiter := []byte("\r\n--" + t.Boundary)
 	content := beginning[last.Content:]
