@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	"edge/blocklog"
 	"edge/form"
@@ -33,10 +34,12 @@ func (s *Server) sample(x *exchange, u *rules.Upload) (pass blocklog.Decision) {
 	if x.r.ContentLength > most {
 		return tooLarge(most)
 	}
+	x.upload.within(bodyTimeout + time.Duration(limit/bodyPace)*time.Second)
 	beginning, err := io.ReadAll(io.LimitReader(x.r.Body, limit))
 	if err != nil {
 		return x.brokenBody(err, int64(len(beginning)))
 	}
+	x.upload.within(0)
 	x.r.Body = decoded{io.MultiReader(bytes.NewReader(beginning), x.r.Body), x.r.Body}
 	if int64(len(beginning)) < limit {
 		return s.holdBody(x, limit)
