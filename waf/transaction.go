@@ -29,6 +29,8 @@ type Request struct {
 	Host       string      // the Host header or :authority as sent
 	Header     http.Header // as received
 	JSON       bool        // the body is JSON, whatever its type says
+	Lines      bool        // so it is, a document on each line
+	XML        bool        // it is XML, whatever its type says
 	// TransferEncoding is what net/http took out of the header.
 	TransferEncoding []string
 }
@@ -45,7 +47,7 @@ type Interruption struct {
 type Transaction struct {
 	engine *Engine
 	tx     types.Transaction
-	kind   string // the request's Content-Type
+	lines  bool // the body is JSON lines
 }
 
 // Begin starts the inspection of a request.
@@ -56,9 +58,12 @@ func (e *Engine) Begin(r Request) *Transaction {
 	tx.SetServerName(r.ServerName)
 	addHeaders(tx.AddRequestHeader, r.Header)
 	addHeaders(tx.AddRequestHeader, http.Header{"Host": {r.Host}, "Transfer-Encoding": r.TransferEncoding})
-	t := &Transaction{engine: e, tx: tx, kind: r.Header.Get("Content-Type")}
-	if r.JSON {
+	t := &Transaction{engine: e, tx: tx, lines: r.Lines || isLines(r.Header.Get("Content-Type"))}
+	if r.JSON || r.Lines {
 		t.state().Variables().TX().Set("edge_json", []string{"1"})
+	}
+	if r.XML {
+		t.state().Variables().TX().Set("edge_xml", []string{"1"})
 	}
 	t.exclude(rules.Request{Method: r.Method, Tenant: r.Tenant, Path: r.Path})
 	return t
@@ -89,7 +94,7 @@ func (t *Transaction) RequestHeaders() *Interruption {
 // RequestBody judges the whole request, whose body has size bytes, maybe none. It
 // comes after RequestHeaders, once. An error means that no verdict was reached.
 func (t *Transaction) RequestBody(body io.Reader, size int64) (*Interruption, error) {
-	if isLines(t.kind) && size > 0 {
+	if t.lines && size > 0 {
 		lines, err := io.ReadAll(body)
 		if err != nil {
 			return nil, err
