@@ -136,13 +136,12 @@ func (c *conn) fill(p []byte) error {
 		if n > 0 {
 			c.buf = buffers.Get().(*[]byte)
 			c.in = append((*c.buf)[:0], p[:n]...)
-			if c.next == stepHead {
-				c.setLimit(time.Now().Add(headerTimeout))
-			}
+			c.headBegan()
 			return nil
 		}
 		return err
 	}
+	c.headBegan() // behind the message before it
 	if cap(c.in) == len(c.in) {
 		c.in = append(make([]byte, 0, max(4<<10, 2*len(c.in))), c.in...)
 	}
@@ -395,6 +394,19 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 // SetDeadline implements net.Conn.
 func (c *conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// headBegan begins the time that a head may take, if one has begun to come.
+func (c *conn) headBegan() {
+	if c.next != stepHead || len(c.in) == 0 {
+		return
+	}
+	c.mu.Lock()
+	begun := !c.limit.IsZero()
+	c.mu.Unlock()
+	if !begun {
+		c.setLimit(time.Now().Add(headerTimeout))
+	}
 }
 
 func (c *conn) setLimit(t time.Time) {

@@ -164,7 +164,7 @@ func (s *Server) hold(x *exchange, limit int64) (pass blocklog.Decision) {
 	if x.r.ContentLength > limit {
 		return tooLarge(limit)
 	}
-	x.upload.until = time.Now().Add(bodyTimeout + time.Duration(limit/bodyPace)*time.Second)
+	x.upload.within(bodyTimeout + time.Duration(limit/bodyPace)*time.Second)
 	body, n, err := s.spool.hold(http.MaxBytesReader(x.w, x.r.Body, limit))
 	if err == nil {
 		x.unread, x.body = false, body
@@ -217,6 +217,14 @@ type paced struct {
 
 	mu  sync.Mutex
 	err error
+}
+
+// within sets how much time there is for what is read from now on, 0 for any.
+func (p *paced) within(d time.Duration) {
+	p.until, p.set = time.Time{}, time.Time{}
+	if d > 0 {
+		p.until = time.Now().Add(d)
+	}
 }
 
 func (p *paced) Read(b []byte) (int, error) {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync"
@@ -127,5 +128,19 @@ func TestRelaxedInOneThing(t *testing.T) {
 				t.Errorf("%+v: %+v", test, events)
 			}
 		}
+	}
+}
+
+// Time that was set for what is held is not held against what flows after it.
+func TestTimeOfBeginnings(t *testing.T) {
+	p := &paced{control: http.NewResponseController(httptest.NewRecorder())}
+	now := time.Now()
+	p.within(bodyGrace / 2)
+	if p.pace(now); p.deadline.After(now.Add(bodyGrace/2 + time.Second)) {
+		t.Errorf("what is held has %s", p.deadline.Sub(now))
+	}
+	p.within(0)
+	if p.pace(now.Add(paceStep / 2)); !p.deadline.Equal(p.tooSlow()) {
+		t.Errorf("what flows has %s", p.deadline.Sub(now))
 	}
 }

@@ -11,16 +11,25 @@ import (
 	"sync/atomic"
 )
 
-// heldInMemory is how much of a body is held in memory; the rest goes to a file.
-const heldInMemory = 256 << 10
+const (
+	// heldInMemory is how much of a body is held in memory; the rest goes to a file.
+	heldInMemory = 256 << 10
+	// allInMemory is how much of all bodies together, and leastInMemory what is
+	// nevertheless held of each when there is that much.
+	allInMemory   = 256 << 20
+	leastInMemory = 4 << 10
+	// spillPiece is what goes to a file at once.
+	spillPiece = 16 << 10
+)
 
 // Spool holds bodies while they are judged: their beginning in memory, the rest in
 // files without a name, which are gone with the process however it ends. All
-// files together have a limit.
+// beginnings together have a limit, and so have all files.
 type Spool struct {
 	dir      string
 	capacity int64
 	used     atomic.Int64
+	memory   atomic.Int64 // claimed
 }
 
 // errSpoolFull says that a body could not be held because of all the others.
@@ -53,16 +62,20 @@ type held struct {
 	head  []byte
 	file  *os.File // nil where head is all
 	rest  int64    // bytes in file
+	claim int64    // of the spool's memory
 }
 
 // hold reads all of r. On an error the bytes that came are counted, but not kept.
 func (s *Spool) hold(r io.Reader) (*held, int64, error) {
-	head, err := io.ReadAll(io.LimitReader(r, heldInMemory))
-	h := &held{spool: s, head: head}
-	if err != nil {
-		return nil, int64(len(head)), err
+	h := &held{spool: s}
+	room := h.room()
+	var err error
+	if h.head, err = io.ReadAll(io.LimitReader(r, room)); err != nil {
+		h.close()
+		return nil, int64(len(h.head)), err
 	}
-	if len(head) < heldInMemory {
+	h.claims(min(h.claim, int64(len(h.head))))
+	if int64(len(h.head)) < room {
 		return h, h.size(), nil
 	}
 	if err := h.spill(r); err != nil {
@@ -73,9 +86,24 @@ func (s *Spool) hold(r io.Reader) (*held, int64, error) {
 	return h, h.size(), nil
 }
 
+// room claims memory for the beginning, and returns how much of it there is.
+func (h *held) room() int64 {
+	if h.claims(heldInMemory); h.spool.memory.Load() <= allInMemory {
+		return heldInMemory
+	}
+	h.claims(0)
+	return leastInMemory
+}
+
+// claims makes n what is claimed of the spool's memory.
+func (h *held) claims(n int64) {
+	h.spool.memory.Add(n - h.claim)
+	h.claim = n
+}
+
 // spill writes what is left of r to a file.
 func (h *held) spill(r io.Reader) error {
-	chunk := make([]byte, 64<<10)
+	chunk := make([]byte, spillPiece)
 	for {
 		n, err := r.Read(chunk)
 		if n > 0 {
@@ -125,7 +153,10 @@ func (h *held) reader() io.Reader {
 
 // close gives back what the body took.
 func (h *held) close() {
-	if h == nil || h.file == nil {
+	if h == nil || h.spool == nil { // there is none, or it is but a copy
+		return
+	}
+	if h.claims(0); h.file == nil {
 		return
 	}
 	_ = h.file.Close() // it has no name, and is of no more use to anybody

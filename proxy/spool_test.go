@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"edge/rules"
 )
@@ -52,9 +53,36 @@ func TestSpool(t *testing.T) {
 		}
 		h.close()
 		h.close()
-		if s.Used() != 0 {
-			t.Errorf("%d: %d used when closed", n, s.Used())
+		if s.Used() != 0 || s.memory.Load() != 0 {
+			t.Errorf("%d: %d used when closed, and %d of memory", n, s.Used(), s.memory.Load())
 		}
+	}
+}
+
+// When all bodies together have as much memory as they may have, more of each
+// goes to its file.
+func TestSpoolMemory(t *testing.T) {
+	s := newSpool(t, 1<<30)
+	s.memory.Store(allInMemory - heldInMemory)
+	body := bytes.Repeat([]byte("ab"), 50<<10)
+	first, _, err := s.hold(bytes.NewReader(body))
+	if err != nil || first.file != nil || s.memory.Load() != allInMemory-heldInMemory+int64(len(body)) {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	second, n, err := s.hold(bytes.NewReader(body))
+	if err != nil || n != int64(len(body)) || len(second.head) != leastInMemory {
+		t.Fatalf("%d in memory of %d, %v", len(second.head), n, err)
+	}
+	if back, err := io.ReadAll(second.reader()); err != nil || !bytes.Equal(back, body) {
+		t.Errorf("%d bytes came back, %v", len(back), err)
+	}
+	if _, _, err := s.hold(io.MultiReader(bytes.NewReader(body), iotest.ErrReader(io.ErrUnexpectedEOF))); err == nil {
+		t.Error("what broke off is held")
+	}
+	first.close()
+	second.close()
+	if s.memory.Load() != allInMemory-heldInMemory || s.Used() != 0 {
+		t.Errorf("%d claimed and %d used when closed", s.memory.Load(), s.Used())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	"edge/blocklog"
 	"edge/form"
@@ -33,10 +34,12 @@ func (s *Server) sample(x *exchange, u *rules.Upload) (pass blocklog.Decision) {
 	if x.r.ContentLength > most {
 		return tooLarge(most)
 	}
+	x.upload.within(bodyTimeout + time.Duration(limit/bodyPace)*time.Second)
 	beginning, err := io.ReadAll(io.LimitReader(x.r.Body, limit))
 	if err != nil {
 		return x.brokenBody(err, int64(len(beginning)))
 	}
+	x.upload.within(0)
 	x.r.Body = decoded{io.MultiReader(bytes.NewReader(beginning), x.r.Body), x.r.Body}
 	if int64(len(beginning)) < limit {
 		return s.holdBody(x, limit)
@@ -52,7 +55,7 @@ func (s *Server) sample(x *exchange, u *rules.Upload) (pass blocklog.Decision) {
 
 // presentable makes of the beginning of a body one that is whole, so that the engine
 // can take it apart: multipart is ended after the last part whose header is complete.
-// What is wrong with the beginning is returned, unless it is that it ends.
+// What is wrong with the beginning is returned with it, unless it is that it ends.
 func presentable(t form.Type, beginning []byte, limits form.Limits) ([]byte, *form.Fault) {
 	if t.Kind != form.Multipart {
 		return beginning, nil
@@ -62,10 +65,10 @@ func presentable(t form.Type, beginning []byte, limits form.Limits) ([]byte, *fo
 	limits.Part = func(p form.Part) { last = &p; note(p) }
 	var f *form.Fault
 	if err := form.Body(t, ending{bytes.NewReader(beginning)}, limits); errors.As(err, &f) {
-		return nil, f
+		return beginning, f
 	}
 	if last == nil {
-		return nil, &form.Fault{Reason: blocklog.ReasonBodyForm, Status: http.StatusBadRequest, Detail: "the first part of the body has no end to its header"}
+		return beginning, &form.Fault{Reason: blocklog.ReasonBodyForm, Status: http.StatusBadRequest, Detail: "the first part of the body has no end to its header"}
 	}
 	delimiter := []byte("\r\n--" + t.Boundary)
 	content := beginning[last.Content:]

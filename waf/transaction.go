@@ -31,6 +31,8 @@ type Request struct {
 	JSON       bool        // the body is JSON, whatever its type says
 	Raw        bool        // the body is bytes that no application takes apart: no parameters are looked for in it
 	PlainNames bool        // the names of files have been read in the one way there is, and quotes in them are nothing else
+	Lines      bool        // so it is, a document on each line
+	XML        bool        // it is XML, whatever its type says
 	// TransferEncoding is what net/http took out of the header.
 	TransferEncoding []string
 }
@@ -47,7 +49,7 @@ type Interruption struct {
 type Transaction struct {
 	engine *Engine
 	tx     types.Transaction
-	kind   string // the request's Content-Type
+	lines  bool // the body is JSON lines
 }
 
 // Begin starts the inspection of a request.
@@ -58,8 +60,8 @@ func (e *Engine) Begin(r Request) *Transaction {
 	tx.SetServerName(r.ServerName)
 	addHeaders(tx.AddRequestHeader, r.Header)
 	addHeaders(tx.AddRequestHeader, http.Header{"Host": {r.Host}, "Transfer-Encoding": r.TransferEncoding})
-	t := &Transaction{engine: e, tx: tx, kind: r.Header.Get("Content-Type")}
-	for name, is := range map[string]bool{"edge_json": r.JSON, "edge_raw": r.Raw, "edge_plain_names": r.PlainNames} {
+	t := &Transaction{engine: e, tx: tx, lines: r.Lines || isLines(r.Header.Get("Content-Type"))}
+	for name, is := range map[string]bool{"edge_json": r.JSON || r.Lines, "edge_xml": r.XML, "edge_raw": r.Raw, "edge_plain_names": r.PlainNames} {
 		if is {
 			t.state().Variables().TX().Set(name, []string{"1"})
 		}
@@ -93,7 +95,7 @@ func (t *Transaction) RequestHeaders() *Interruption {
 // RequestBody judges the whole request, whose body has size bytes, maybe none. It
 // comes after RequestHeaders, once. An error means that no verdict was reached.
 func (t *Transaction) RequestBody(body io.Reader, size int64) (*Interruption, error) {
-	if isLines(t.kind) && size > 0 {
+	if t.lines && size > 0 {
 		lines, err := io.ReadAll(body)
 		if err != nil {
 			return nil, err
