@@ -2,6 +2,7 @@ package blocklog
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,6 +40,7 @@ type Keep struct {
 type Log struct {
 	block, access *lines
 	lost          atomic.Uint64
+	buffers       sync.Pool // for lines
 	logger        *zap.Logger
 }
 
@@ -96,19 +98,26 @@ func (l *lines) put(line []byte) error {
 }
 
 // Block records a decision about a request, with its evidence.
-func (l *Log) Block(e Event) { l.put(l.block, e.line()) }
+func (l *Log) Block(e Event) { l.put(l.block, &e) }
 
 // Access records that a request was served or refused, without the evidence.
 func (l *Log) Access(e Event) {
 	e.Edge.Matches, e.Error = nil, Fault{}
-	l.put(l.access, e.line())
+	l.put(l.access, &e)
 }
 
 // Lost counts the lines that could not be written.
 func (l *Log) Lost() uint64 { return l.lost.Load() }
 
-func (l *Log) put(f *lines, line []byte) {
-	if err := f.put(line); err != nil && l.lost.Add(1) == 1 {
+func (l *Log) put(f *lines, e *Event) {
+	line, ok := l.buffers.Get().(*bytes.Buffer)
+	if !ok {
+		line = &bytes.Buffer{}
+	}
+	defer l.buffers.Put(line)
+	line.Reset()
+	e.write(line)
+	if err := f.put(line.Bytes()); err != nil && l.lost.Add(1) == 1 {
 		l.logger.Error("log lines are being lost", zap.String("file", f.Filename), zap.Error(err))
 	}
 }

@@ -49,16 +49,21 @@ func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
 			if x.app.readsAnswers {
 				pr.Out.Header.Del("Accept-Encoding") // what is to be inspected must be readable
 			}
-			pr.Out.Header.Set("X-Forwarded-For", x.client.Addr().String())
-			pr.Out.Header.Set("X-Forwarded-Host", x.r.Host)
-			pr.Out.Header.Set("X-Forwarded-Proto", "https")
-			pr.Out.Header.Set("X-Real-Ip", x.client.Addr().String())
-			pr.Out.Header.Set("X-Request-Id", x.id)
+			x.introduce(pr.Out.Header)
 		},
 		ModifyResponse: func(res *http.Response) error { return s.answered(x, res) },
 		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { s.failed(x, err) },
 		ErrorLog:       s.stdLog,
 		BufferPool:     &s.pieces,
+	}
+}
+
+// introduce tells the application who is calling, and what the request is called here.
+func (x *exchange) introduce(h http.Header) {
+	client := x.client.Addr().String()
+	values := [...]string{client, x.r.Host, "https", client, x.id}
+	for i, name := range [...]string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "X-Request-Id"} {
+		h[name] = values[i : i+1 : i+1]
 	}
 }
 
