@@ -53,5 +53,7 @@ bin/$(LINT)-$(VERSION):
 	mv bin/$(LINT) $@
 
 .PHONY: need
-need: # the race detector is C
+need: # the race detector is C; the clients are those that are proved to pass
 	@.ci/need gcc=gcc libc6-dev
+	@.ci/need curl=curl chromium=chromium node=nodejs /usr/bin/python3=python3 \
+	  /usr/lib/python3/dist-packages/requests=python3-requests /usr/lib/python3/dist-packages/aiohttp=python3-aiohttp

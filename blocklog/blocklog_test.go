@@ -1,6 +1,7 @@
 package blocklog
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,7 +84,10 @@ func FuzzLine(f *testing.F) {
 		for range n % 50 {
 			e.Edge.Matches = append(e.Edge.Matches, Match{Rule: Rule{ID: "1", Name: agent}, Field: path, Value: value, Matched: value})
 		}
-		line := e.line()
+		var b bytes.Buffer
+		written := e
+		written.write(&b)
+		line := b.Bytes()
 		if len(line) > MaxLine || !json.Valid(line) || !utf8.Valid(line) || strings.Count(string(line), "\n") != 1 {
 			t.Fatalf("%d bytes: %q", len(line), line)
 		}

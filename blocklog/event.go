@@ -1,6 +1,7 @@
 package blocklog
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -110,16 +111,18 @@ func (e *Event) Apply(d Decision) {
 	e.Edge.Matches, e.Edge.Omitted = d.Matches, d.Omitted
 }
 
-// line encodes e as one JSON line of at most MaxLine bytes: every text is cut to
+// write encodes e into b, which is empty, as one JSON line of at most MaxLine bytes: every text is cut to
 // a sane length, then matches are dropped from the end, and last the texts are
 // cut to the bone. It is valid UTF-8 whatever the client sent.
-func (e Event) line() []byte {
+func (e *Event) write(b *bytes.Buffer) {
+	enc := json.NewEncoder(b)
 	for n := 1024; n >= 16; n /= 2 {
 		e.clip(n)
 		for keep := len(e.Edge.Matches); ; keep-- {
-			b, err := json.Marshal(e)
-			if err == nil && len(b) < MaxLine {
-				return append(b, '\n')
+			b.Reset()
+			err := enc.Encode(e)
+			if err == nil && b.Len() <= MaxLine {
+				return
 			}
 			if keep <= 1 || err != nil {
 				break
@@ -127,7 +130,8 @@ func (e Event) line() []byte {
 			e.Edge.Matches, e.Edge.Omitted = e.Edge.Matches[:keep-1], e.Edge.Omitted+1
 		}
 	}
-	return []byte(fmt.Sprintf(`{"event":{"id":%q,"outcome":"unknown"}}`+"\n", Clip(e.Event.ID, 64))) // nothing can be this long
+	b.Reset()
+	_, _ = fmt.Fprintf(b, `{"event":{"id":%q,"outcome":"unknown"}}`+"\n", Clip(e.Event.ID, 64)) // nothing can be this long
 }
 
 // clip cuts every text to n bytes, the parts of a match to a quarter of that, and

@@ -2,6 +2,7 @@ package blocklog
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,6 +43,7 @@ type Log struct {
 	block, access *lines
 	lost          atomic.Uint64
 	sample        sample
+	buffers       sync.Pool // for lines
 	logger        *zap.Logger
 }
 
@@ -115,12 +117,12 @@ func (l *Log) Record(e *Event, decisions []Decision) {
 }
 
 // Block records a decision about a request, with its evidence.
-func (l *Log) Block(e Event) { l.put(l.block, e.line()) }
+func (l *Log) Block(e Event) { l.put(l.block, &e) }
 
 // Access records that a request was served or refused, without the evidence.
 func (l *Log) Access(e Event) {
 	e.Edge.Matches, e.Error = nil, Fault{}
-	l.put(l.access, e.line())
+	l.put(l.access, &e)
 }
 
 // LeftOut counts the requests that were not recorded because there were too many
@@ -130,8 +132,15 @@ func (l *Log) LeftOut() uint64 { return l.sample.leftOut() }
 // Lost counts the lines that could not be written.
 func (l *Log) Lost() uint64 { return l.lost.Load() }
 
-func (l *Log) put(f *lines, line []byte) {
-	if err := f.put(line); err != nil && l.lost.Add(1) == 1 {
+func (l *Log) put(f *lines, e *Event) {
+	line, ok := l.buffers.Get().(*bytes.Buffer)
+	if !ok {
+		line = &bytes.Buffer{}
+	}
+	defer l.buffers.Put(line)
+	line.Reset()
+	e.write(line)
+	if err := f.put(line.Bytes()); err != nil && l.lost.Add(1) == 1 {
 		l.logger.Error("log lines are being lost", zap.String("file", f.Filename), zap.Error(err))
 	}
 }

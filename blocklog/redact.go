@@ -2,7 +2,9 @@ package blocklog
 
 import (
 	"regexp"
+	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Redacted stands where a secret was.
@@ -24,6 +26,8 @@ var (
 type Redactor struct {
 	name *regexp.Regexp // the name of a secret
 	text *regexp.Regexp // such a name inside a text, with what separates it from its value
+
+	words []string // of which one is in every name of a secret, in small letters
 }
 
 // NewRedactor returns a Redactor that also treats fields whose name contains one
@@ -31,8 +35,10 @@ type Redactor struct {
 // "bank_account" and "bank-account" are one.
 func NewRedactor(extra []string) Redactor {
 	var long, capitals []string
+	words := slices.Clone(shortWords)
 	for _, w := range append(secretWords, extra...) {
 		if letters := separators.Split(w, -1); strings.Join(letters, "") != "" {
+			words = append(words, strings.ToLower(slices.MaxFunc(letters, func(a, b string) int { return len(a) - len(b) })))
 			for i := range letters {
 				letters[i] = regexp.QuoteMeta(strings.ToLower(letters[i]))
 			}
@@ -49,6 +55,7 @@ func NewRedactor(extra []string) Redactor {
 		name: regexp.MustCompile(longer + `|` + short + `(?:$|[^A-Za-z]|[A-Z][a-z])`),
 		text: regexp.MustCompile(name + separatorForm + `|<[\w:.\-]*` + name + `[^<>]{0,200}>` +
 			`|(?i:\b(?:bearer|basic|digest)(?:\s|%20|\+)+)|eyJ[\w-]{5}`),
+		words: words,
 	}
 }
 
@@ -70,12 +77,34 @@ func (r Redactor) Field(name string) bool { return r.name.MatchString(name) }
 // From the first one on nothing is kept, because where a value ends depends on
 // who parses it.
 func (r Redactor) Text(s string) string {
-	s = userinfo.ReplaceAllString(s, "${1}"+Redacted+"@")
+	if strings.Contains(s, "@") {
+		s = userinfo.ReplaceAllString(s, "${1}"+Redacted+"@")
+	}
+	if !r.suspicious(s) {
+		return s
+	}
 	if m := r.text.FindStringIndex(s); m != nil {
 		return s[:m[1]] + Redacted
 	}
 	return s
 }
+
+// suspicious says that there may be a secret in s. Most texts hold none of the words,
+// and to look for those costs a fraction of what the expression does. Beyond ASCII
+// there are letters that count as others.
+func (r Redactor) suspicious(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return true
+		}
+	}
+	in := func(s string) func(string) bool { return func(word string) bool { return strings.Contains(s, word) } }
+	lower := strings.ToLower(s)
+	return strings.ContainsAny(s, ":=<>%\\\r") && slices.ContainsFunc(r.words, in(lower)) || slices.ContainsFunc(schemes, in(lower))
+}
+
+// schemes begin what is a secret without a name.
+var schemes = []string{"bearer", "basic", "digest", "eyj"}
 
 // Value is what may be recorded of a field: nothing of a secret one, and
 // otherwise its text with secrets inside it masked.

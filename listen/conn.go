@@ -35,8 +35,9 @@ type conn struct {
 	err     error // ends the reading
 
 	refused atomic.Pointer[refused]
-	served  int         // requests the handler has seen
-	raw     atomic.Bool // net/http has let go of it: a WebSocket
+	state   *tls.ConnectionState // for its requests, after the first
+	served  int                  // requests the handler has seen
+	raw     atomic.Bool          // net/http has let go of it: a WebSocket
 
 	mu     sync.Mutex
 	asked  time.Time // the read deadline net/http wants
@@ -116,6 +117,16 @@ func (c *conn) pass(p []byte) (int, error) {
 	c.in = c.in[n:]
 	c.release()
 	return n, nil
+}
+
+// tlsState is what the handshake has come to. It is called by one request at a time,
+// and what it returns is not to be changed.
+func (c *conn) tlsState() *tls.ConnectionState {
+	if c.state == nil {
+		state := c.ConnectionState()
+		c.state = &state
+	}
+	return c.state
 }
 
 // bodyRead says what follows the last byte of a body or of a chunk.

@@ -194,8 +194,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.Refuser.ServeHTTP(w, r)
 		return
 	}
-	state := c.ConnectionState()
-	r.TLS = &state
+	r.TLS = c.tlsState()
 	c.served++
 	if no := c.refused.Load(); no != nil && no.number == c.served {
 		f.Refuse(w, no.request(r), no.why.Decision)

@@ -143,13 +143,15 @@ func (b *balancer) order() []int {
 // where one of two headers says that it may, headers that clients choose; it
 // knows them by their usual spelling only, which for the application is no other.
 func (b *balancer) request(r *http.Request, n int, body *guarded) *http.Request {
-	out := r.Clone(r.Context())
-	out.URL.Scheme, out.URL.Host = b.servers[n].Scheme, b.servers[n].Host
+	out, url := r.WithContext(r.Context()), *r.URL
+	url.Scheme, url.Host = b.servers[n].Scheme, b.servers[n].Host
+	out.URL = &url
 	if out.GetBody = nil; r.Body != nil {
 		out.Body = body
 	}
-	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
-		if values, ok := out.Header[name]; ok {
+	for _, name := range [...]string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if values, ok := r.Header[name]; ok {
+			out.Header = out.Header.Clone()
 			delete(out.Header, name)
 			out.Header[strings.ToLower(name)] = values
 		}

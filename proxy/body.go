@@ -56,6 +56,8 @@ func (s *Server) readBody(x *exchange) (pass blocklog.Decision) {
 		return s.holdBody(x, int64(x.app.maxBody))
 	case x.app.waf != nil && x.app.mode == rules.Block:
 		return s.sample(x, up)
+	case x.app.waf == nil && x.checksBody() && 0 < x.r.ContentLength && x.r.ContentLength <= lightBody:
+		return s.holdBody(x, lightBody) // which costs less than to look at it on the way
 	}
 	x.flow(x.r.Body)
 	if x.app.waf != nil {

@@ -42,10 +42,27 @@ func (x *exchange) event() blocklog.Event {
 	if t := x.r.TLS; t != nil {
 		e.TLS = blocklog.TLS{
 			Version:    strings.TrimPrefix(tls.VersionName(t.Version), "TLS "),
-			Cipher:     tls.CipherSuiteName(t.CipherSuite),
+			Cipher:     cipherName(t.CipherSuite),
 			ServerName: t.ServerName,
 			JA4:        blocklog.ConnOf(x.r.Context()).JA4,
 		}
 	}
 	return e
 }
+
+// cipherName is tls.CipherSuiteName, which makes a list of all suites to look into.
+func cipherName(id uint16) string {
+	if name, ok := cipherNames[id]; ok {
+		return name
+	}
+	return tls.CipherSuiteName(id)
+}
+
+// cipherNames are those of the suites the edge can speak.
+var cipherNames = func() map[uint16]string {
+	names := map[uint16]string{}
+	for _, s := range tls.CipherSuites() {
+		names[s.ID] = s.Name
+	}
+	return names
+}()

@@ -63,6 +63,7 @@ type Server struct {
 	load     *load
 	spool    *Spool
 	sockets  sockets
+	pieces   pieces
 	log      *blocklog.Log
 	observe  Observer
 	logger   *zap.Logger

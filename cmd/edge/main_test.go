@@ -67,8 +67,10 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	bin = dir
-	for _, args := range [][]string{{"-race", "-o", filepath.Join(bin, "edge")}, {"-o", filepath.Join(bin, "edge-plain")}} {
-		build := exec.Command("go", append(append([]string{"build"}, args...), ".")...)
+	for _, args := range [][]string{
+		{"-race", "-o", filepath.Join(bin, "edge"), "."}, {"-o", filepath.Join(bin, "edge-plain"), "."}, {"-o", filepath.Join(bin, "bare"), "../../internal/bare"},
+	} {
+		build := exec.Command("go", append([]string{"build"}, args...)...)
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 			os.Exit(1)

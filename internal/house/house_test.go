@@ -17,7 +17,7 @@ import (
 // floors only, and never from its own. The tls room is on the floor of those it
 // serves beside.
 var tiers = [][]string{
-	{"internal/strictyaml", "internal/schema", "internal/ranges", "blocklog"},
+	{"internal/strictyaml", "internal/schema", "internal/ranges", "blocklog", "internal/bare"},
 	{"rules"},
 	{"config"},
 	{"access", "answer", "form", "overload", "ratelimit", "waf", "internal/demo"},
