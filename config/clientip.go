@@ -19,11 +19,50 @@ const ForwardedFor = "X-Forwarded-For"
 type ClientIP struct {
 	// TrustedProxies are the addresses and ranges of proxies in front of the edge.
 	// Of the addresses they pass on in X-Forwarded-For the last that is not one of
-	// them is the client. Empty: the peer is the client.
-	TrustedProxies []Prefix `yaml:"trusted_proxies"`
+	// them is the client. file:NAME is a file of them, list:NAME one of lists. Empty:
+	// the peer is the client.
+	TrustedProxies []ranges.Item `yaml:"trusted_proxies"`
 	// Header is what trusted proxies name the client in: X-Forwarded-For (default),
 	// or one that holds a single address, such as X-Real-Ip or CF-Connecting-IP.
 	Header string `yaml:"header"`
+
+	proxies []Prefix // all of them, those in files and lists included
+}
+
+// Proxies are the trusted proxies, those in files and lists included.
+func (c ClientIP) Proxies() []Prefix { return c.proxies }
+
+// maxProxies is how many trusted proxies there may be: every request asks for one
+// after the other.
+const maxProxies = 1000
+
+// gather fills in the proxies, from lists and files as well.
+func (c *ClientIP) gather(doc *strictyaml.Document, lists map[string][]ranges.Item) {
+	c.proxies = nil
+	for i, item := range c.TrustedProxies {
+		at := fmt.Sprintf("client_ip.trusted_proxies[%d]", i)
+		items, before := []ranges.Item{item}, len(c.proxies)
+		if item.List != "" {
+			items = lists[item.List]
+		}
+		for _, item := range items {
+			entries, err := item.Entries()
+			if err != nil {
+				doc.Faultf(at, "%v", err)
+			}
+			for _, e := range entries {
+				c.proxies = append(c.proxies, Prefix{e.Prefix})
+				if !e.Until.IsZero() {
+					doc.Faultf(at, "client_ip.trusted_proxies: %s: a proxy that is trusted until some day is a mistake on the day after; leave out until", e.Prefix)
+				}
+			}
+		}
+		narrow(doc, "client_ip.trusted_proxies", c.proxies[before:], func(int) string { return at })
+		if len(c.proxies) > maxProxies {
+			doc.Faultf(at, "client_ip.trusted_proxies: there are more than %d; name ranges", maxProxies)
+			return
+		}
+	}
 }
 
 // ListsHops says that the header is a list to which every proxy adds its peer;
@@ -42,7 +81,6 @@ func (c *ClientIP) complete() {
 var unfit = []string{"Forwarded", "Via", "Host", "Cookie", "Authorization", "Connection", "X-Request-Id", "X-Forwarded-Host", "X-Forwarded-Proto"}
 
 func (c *ClientIP) check(doc *strictyaml.Document) {
-	narrow(doc, "client_ip.trusted_proxies", c.TrustedProxies)
 	const at = "client_ip.header"
 	switch {
 	case !httpguts.ValidHeaderFieldName(c.Header) || strings.Contains(c.Header, "_"):
@@ -64,11 +102,11 @@ func named(names []string, name string) bool {
 }
 
 // narrow finds the ranges in which there is everybody: who believes everybody
-// leaves it to clients who they are.
-func narrow(doc *strictyaml.Document, path string, list []Prefix) {
+// leaves it to clients who they are. key is where list is, at where an item of it is.
+func narrow(doc *strictyaml.Document, key string, list []Prefix, at func(i int) string) {
 	for i, p := range list {
 		if p.Bits() == 0 {
-			doc.Faultf(fmt.Sprintf("%s[%d]", path, i), "%s: %s is everybody, and so anybody could say who they are; name the proxies", path, p)
+			doc.Faultf(at(i), "%s: %s is everybody, and so anybody could say who they are; name the proxies", key, p)
 		}
 	}
 }

@@ -52,6 +52,7 @@ func (c *Config) Files(path string) []string {
 		return files
 	}
 	files = append(files, c.listFiles()...)
+	files = append(files, ranges.Files(c.ClientIP.TrustedProxies)...)
 	for _, f := range c.TLS.Files {
 		files = append(files, f.Cert, f.Key)
 	}
@@ -201,6 +202,7 @@ func (c *Config) complete(dir string) {
 	}
 	resolve(&c.State.Dir)
 	c.Addresses.complete(dir)
+	ranges.Resolve(c.ClientIP.TrustedProxies, dir)
 	c.ClientIP.complete()
 	c.Log.MaxSize = cmp.Or(c.Log.MaxSize, 100<<20)
 	c.Log.MaxTotal = cmp.Or(c.Log.MaxTotal, 1<<30)
@@ -229,8 +231,10 @@ func (c *Config) check(doc *strictyaml.Document) {
 	if a := c.Listen.Admin; a != "off" && (!isAddress(a) || !isLoopback(a)) {
 		doc.Faultf("listen.admin", "listen.admin: %q is no loopback address; it shows everything to whoever asks, so write 127.0.0.1:port or off", a)
 	}
-	narrow(doc, "listen.proxy_protocol", c.Listen.ProxyProtocol)
+	narrow(doc, "listen.proxy_protocol", c.Listen.ProxyProtocol, func(i int) string { return fmt.Sprintf("listen.proxy_protocol[%d]", i) })
 	c.ClientIP.check(doc)
+	c.checkNames(doc, "client_ip.trusted_proxies", c.ClientIP.TrustedProxies)
+	c.ClientIP.gather(doc, c.Lists)
 	if c.Listen.MaxConnections < 1 || c.Listen.MaxConnectionsPerClient < 1 {
 		doc.Faultf("listen", "listen: max_connections and max_connections_per_client are at least 1")
 	}

@@ -113,6 +113,12 @@ func (s *Server) Serve(l net.Listener) error {
 
 // welcome does the handshake and hands the connection on.
 func (s *Server) welcome(raw net.Conn) {
+	defer func() {
+		if p := recover(); p != nil { // nobody's first bytes end the process
+			s.logger.Error("panic while welcoming a connection", zap.Any("panic", p), zap.Stack("stack"))
+			_ = raw.Close()
+		}
+	}()
 	limitBacklog(raw)
 	entered, ok := s.door.enter(raw, s.announces(raw))
 	if !ok {

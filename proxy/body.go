@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -76,7 +77,20 @@ type decoded struct {
 // flow lets body go to the application, held against its type.
 func (x *exchange) flow(body io.ReadCloser) {
 	if x.r.Body = body; x.checksBody() {
-		x.r.Body = checking(body, x.kind, form.Limits{Charsets: x.app.http.Charsets})
+		x.r.Body = checking(body, x.kind, x.bodyLimits())
+	}
+}
+
+// bodyLimits is what a body may hold. The names of files are looked at on the way.
+func (x *exchange) bodyLimits() form.Limits {
+	return form.Limits{Charsets: x.app.http.Charsets, Part: x.noteName}
+}
+
+// noteName takes down where the name of a file holds what applications have cut
+// names at.
+func (x *exchange) noteName(p form.Part) {
+	if strings.ContainsAny(p.Filename, ";=") {
+		x.oddNames.Store(true)
 	}
 }
 
@@ -107,7 +121,7 @@ func (x *exchange) checkHeld() (pass blocklog.Decision) {
 		return pass
 	}
 	if x.checksBody() {
-		return bodyFault(form.Body(x.kind, x.body.reader(), form.Limits{Charsets: x.app.http.Charsets}))
+		return bodyFault(form.Body(x.kind, x.body.reader(), x.bodyLimits()))
 	}
 	if x.kind.Kind != form.Multipart {
 		return pass

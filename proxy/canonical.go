@@ -38,6 +38,20 @@ func canonicalHost(host string) string {
 	return host
 }
 
+// authority is the Host the application is sent, and the one that is inspected: the
+// canonical host, and its port where that is not the one of https.
+func (x *exchange) authority() string {
+	host := x.host
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	_, port, _ := net.SplitHostPort(x.r.Host) // without a port there is an error
+	if n, _ := strconv.ParseUint(port, 10, 16); n != 0 && n != 443 {
+		return host + ":" + strconv.FormatUint(n, 10)
+	}
+	return host
+}
+
 // newID returns the name of a request: 16 letters and digits, 80 random bits, in
 // an alphabet that can be read out over the telephone.
 func newID() string {

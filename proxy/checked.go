@@ -28,7 +28,7 @@ func checking(body io.ReadCloser, t form.Type, limits form.Limits) *checked {
 	c := &checked{ReadCloser: body, check: w, verdict: make(chan error, 1)}
 	c.start = sync.OnceFunc(func() {
 		go func() {
-			err := form.Body(t, r, limits)
+			err := recovering(func() error { return form.Body(t, r, limits) })
 			_ = r.CloseWithError(err) // nobody writes any more, or learns why they need not
 			c.verdict <- err
 		}()

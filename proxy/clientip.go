@@ -37,7 +37,7 @@ type Origin struct {
 
 // NewOrigin returns the Origin of a configuration.
 func NewOrigin(c config.ClientIP) Origin {
-	return Origin{trusted: c.TrustedProxies, header: c.Header, list: c.ListsHops()}
+	return Origin{trusted: c.Proxies(), header: c.Header, list: c.ListsHops()}
 }
 
 // Header is what trusted proxies name the client in.

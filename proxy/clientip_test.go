@@ -13,15 +13,15 @@ import (
 
 func origin(t testing.TB, header string, trusted ...string) Origin {
 	t.Helper()
-	c := config.ClientIP{Header: header}
+	o := Origin{header: header, list: header == config.ForwardedFor}
 	for _, s := range trusted {
 		var p config.Prefix
 		if err := p.UnmarshalText([]byte(s)); err != nil {
 			t.Fatal(err)
 		}
-		c.TrustedProxies = append(c.TrustedProxies, p)
+		o.trusted = append(o.trusted, p)
 	}
-	return NewOrigin(c)
+	return o
 }
 
 func TestClient(t *testing.T) {

@@ -53,6 +53,8 @@ func (s *Server) checkForm(x *exchange) (pass blocklog.Decision) {
 		return deny(blocklog.ReasonBadTarget, http.StatusBadRequest, "CONNECT asks for a tunnel, and the edge digs none")
 	case x.misread != nil:
 		return faulty(x.misread)
+	case x.expect != "" && !strings.EqualFold(x.expect, "100-continue"): // which in HTTP/2 nobody has looked at
+		return deny(blocklog.ReasonBadExpect, http.StatusExpectationFailed, "Expect is %.40q, and 100-continue is all there is", x.expect)
 	case x.target.Raw == "*" && x.r.Method != http.MethodOptions:
 		return deny(blocklog.ReasonBadTarget, http.StatusBadRequest, "* is for OPTIONS")
 	case nominates(x.r.Header) != "":

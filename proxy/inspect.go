@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"edge/blocklog"
 	"edge/form"
@@ -21,11 +22,13 @@ func (x *exchange) judge(body io.Reader, size int64) blocklog.Decision {
 	d := x.verdict(blocklog.ReasonWAFRule, func() (*waf.Interruption, error) {
 		x.tx = x.app.waf.Begin(waf.Request{
 			ID: x.id, Client: x.client, ServerName: x.host,
-			Method: x.r.Method, Target: x.target.Raw, Proto: x.r.Proto, Host: x.r.Host,
+			Method: x.r.Method, Target: x.target.Raw, Proto: x.r.Proto, Host: x.authority(),
 			Tenant: x.tenant, Path: x.target.Path, Header: x.r.Header, TransferEncoding: x.framing,
-			JSON:  x.body != nil && (x.kind.Kind == form.JSON || disguisedJSON(x.r.Header.Get("Content-Type"), x.body.reader())),
-			Lines: x.body != nil && x.kind.Kind == form.NDJSON,
-			XML:   x.body != nil && x.kind.Kind == form.XML,
+			JSON:       x.body != nil && (x.kind.Kind == form.JSON || disguisedJSON(x.r.Header.Get("Content-Type"), x.body.reader())),
+			Lines:      x.body != nil && x.kind.Kind == form.NDJSON,
+			XML:        x.body != nil && x.kind.Kind == form.XML,
+			Raw:        x.kind.Kind == form.Other && x.body != nil && (x.uploads() != nil || !isText(x.body.reader())),
+			PlainNames: x.kind.Kind == form.Multipart && x.checksBody() && !x.oddNames.Load(),
 		})
 		if it := x.tx.RequestHeaders(); it != nil {
 			return it, nil
@@ -36,6 +39,20 @@ func (x *exchange) judge(body io.Reader, size int64) blocklog.Decision {
 		x.inspection = cmp.Or(x.reach, blocklog.InspectedFull)
 	}
 	return d
+}
+
+// isText says that a body of a type that does not say so may be text. As such it is
+// looked at as if it were a form, since some applications would take it for one; an
+// image or an archive would be one field with control characters in its name.
+func isText(body io.Reader) bool {
+	head := make([]byte, 64<<10)
+	n, err := io.ReadFull(body, head)
+	if head = head[:n]; err == nil && n > utf8.UTFMax { // there is more, and a character may be cut
+		for cut := 1; cut < utf8.UTFMax && !utf8.Valid(head); cut++ {
+			head = head[:n-cut]
+		}
+	}
+	return utf8.Valid(head) && bytes.IndexByte(head, 0) < 0
 }
 
 // disguisedJSON says that a body that is given out as plain text may be JSON, which
@@ -98,7 +115,7 @@ func (x *exchange) judgeTee() {
 	x.tee = nil
 	switch {
 	case over && upload:
-		seen, _ = presentable(x.kind, seen, form.Limits{Charsets: x.app.http.Charsets}) // the engine says what is wrong with it, too
+		seen, _ = presentable(x.kind, seen, x.bodyLimits()) // the engine says what is wrong with it, too
 		x.reach = blocklog.InspectedPartial
 	case over:
 		x.note(blocklog.Decision{
@@ -176,11 +193,11 @@ func (x *exchange) interrupted(it *waf.Interruption, reason blocklog.Reason) blo
 	return d
 }
 
-// recovering calls f and turns a panic of the engine into an error.
+// recovering calls f and turns a panic into an error.
 func recovering(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("the engine panicked: %v", p)
+			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
 	return f()

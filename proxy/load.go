@@ -27,7 +27,7 @@ type lanes struct{ light, heavy overload.Limits }
 func newLanes(processors int) lanes {
 	return lanes{
 		light: overload.Limits{Slots: 2 * processors, Queue: 1000, Wait: 5 * time.Second},
-		heavy: overload.Limits{Slots: max(1, processors/2), Queue: 100, Wait: 5 * time.Second},
+		heavy: overload.Limits{Slots: max(1, processors/2), Queue: 100, Wait: 20 * time.Second},
 	}
 }
 

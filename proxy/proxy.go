@@ -5,7 +5,7 @@
 // never calls the next one: [Server.refuse] is the only place that answers in
 // the edge's own name, [Server.finish] the only one that logs. What a check
 // needs to know of a room (the WAF, the limiter) it asks for and turns into a
-// decision here, so that every refusal the edge can give is in this file.
+// decision, so that every refusal the edge can give is in this package.
 //
 // No ResponseWriter is wrapped. WebSockets, event streams, 1xx answers and long
 // downloads are the reverse proxy's business and are left to it.
@@ -117,17 +117,19 @@ type exchange struct {
 	kind    form.Type   // of the body
 	coding  string      // of the body: gzip, deflate or none
 	framing []string    // the Transfer-Encoding the client used
+	expect  string      // what it expects, which net/http has answered
 	upgrade bool        // a WebSocket is asked for
 	socket  func()      // gives back the place of a WebSocket; nil where there is none
 
-	body   *held            // held for inspection, in block mode
-	unread bool             // the client may have more of a body to send than was held
-	upload *paced           // the body as it comes
-	tee    *tee             // the copy of it, in detect mode
-	tx     *waf.Transaction // nil before inspection and where the WAF is off
-	answer *tee             // the copy of an answer's body that flows by, in detect mode
-	load   *load
-	leave  func() // the place among the requests under way; nil before it has one, and after
+	body     *held            // held for inspection, in block mode
+	unread   bool             // the client may have more of a body to send than was held
+	upload   *paced           // the body as it comes
+	oddNames atomic.Bool      // a file in it has a name that not everybody reads as one
+	tee      *tee             // the copy of it, in detect mode
+	tx       *waf.Transaction // nil before inspection and where the WAF is off
+	answer   *tee             // the copy of an answer's body that flows by, in detect mode
+	load     *load
+	leave    func() // the place among the requests under way; nil before it has one, and after
 
 	reach      string // how much of it the WAF can see; "" is all
 	inspection string // how much of it the WAF has seen; "" is none
@@ -197,7 +199,7 @@ func (s *Server) Trusts(addr netip.Addr) bool {
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	s.underWay.Add(1)
 	r = r.WithContext(r.Context()) // the other is net/http's, which looks at its body when all is over
-	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.pin(), load: s.load, framing: r.TransferEncoding}
+	x := &exchange{w: w, r: r, id: newID(), started: time.Now(), snap: s.pin(), load: s.load, framing: r.TransferEncoding, expect: r.Header.Get("Expect")}
 	x.unread = r.Body != nil && r.ContentLength != 0 // HTTP/2 requests always have a Body
 	x.upgrade = upgrades(r)
 	x.host = canonicalHost(r.Host)
@@ -209,8 +211,8 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 		x.tenant = x.findTenant(subdomain, x.proxied)
 		s.crowd.note(x.peer(), x.proxied, r.Header, x.started)
 	}
-	r.Header.Del("Expect") // net/http has answered it
-	r.Trailer = nil        // trailers end here
+	r.Header.Del("Expect")
+	r.Trailer = nil // trailers end here
 	return x
 }
 

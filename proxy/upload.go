@@ -44,7 +44,7 @@ func (s *Server) sample(x *exchange, u *rules.Upload) (pass blocklog.Decision) {
 	if int64(len(beginning)) < limit {
 		return s.holdBody(x, limit)
 	}
-	head, f := presentable(x.kind, beginning, form.Limits{Charsets: x.app.http.Charsets})
+	head, f := presentable(x.kind, beginning, x.bodyLimits())
 	if f != nil && x.checksBody() {
 		return faulty(f)
 	}
@@ -61,7 +61,8 @@ func presentable(t form.Type, beginning []byte, limits form.Limits) ([]byte, *fo
 		return beginning, nil
 	}
 	var last *form.Part
-	limits.Part = func(p form.Part) { last = &p }
+	note := limits.Part
+	limits.Part = func(p form.Part) { last = &p; note(p) }
 	var f *form.Fault
 	if err := form.Body(t, ending{bytes.NewReader(beginning)}, limits); errors.As(err, &f) {
 		return beginning, f
@@ -101,7 +102,7 @@ type capped struct {
 func (c *capped) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
 	if c.left -= int64(n); c.left < 0 {
-		return 0, refusal{tooLarge(c.most)}
+		return 0, &refusal{tooLarge(c.most)}
 	}
 	return n, err
 }

@@ -39,7 +39,7 @@ func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
 		Transport: x.app.upstream,
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL = x.target.URL() // what was inspected, and not what net/url would make of it
-			pr.Out.Host = x.r.Host
+			pr.Out.Host = x.authority()
 			x.stripIdentity(pr.Out.Header)
 			if x.socket == nil {
 				pr.Out.Header.Del("Connection")
@@ -49,7 +49,7 @@ func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
 				pr.Out.Header.Del("Accept-Encoding") // what is to be inspected must be readable
 			}
 			pr.Out.Header.Set("X-Forwarded-For", x.client.Addr().String())
-			pr.Out.Header.Set("X-Forwarded-Host", x.r.Host)
+			pr.Out.Header.Set("X-Forwarded-Host", x.authority())
 			pr.Out.Header.Set("X-Forwarded-Proto", "https")
 			pr.Out.Header.Set("X-Real-Ip", x.client.Addr().String())
 			pr.Out.Header.Set("X-Request-Id", x.id)
@@ -64,13 +64,15 @@ func (s *Server) reverseProxy(x *exchange) *httputil.ReverseProxy {
 // client left. Nobody is there to receive it.
 const statusClientGone = 499
 
-// refusal carries a decision about an answer out of ModifyResponse.
+// refusal carries a decision through what takes an error: ModifyResponse, and the
+// reading of a body. It is used by its address, because net/http compares errors, and
+// a decision cannot be compared.
 type refusal struct{ blocklog.Decision }
 
-func (r refusal) Error() string { return string(r.Reason) }
+func (r *refusal) Error() string { return string(r.Reason) }
 
 // Refusal returns the decision.
-func (r refusal) Refusal() blocklog.Decision { return r.Decision }
+func (r *refusal) Refusal() blocklog.Decision { return r.Decision }
 
 // answered looks at the head of an answer before the client gets it.
 func (s *Server) answered(x *exchange, res *http.Response) error {
@@ -94,7 +96,7 @@ func (s *Server) answered(x *exchange, res *http.Response) error {
 	case blocklog.Detect:
 		x.note(d)
 	default:
-		return refusal{d}
+		return &refusal{d}
 	}
 	res.Header.Set("X-Request-Id", x.id)
 	if switched {
@@ -118,7 +120,7 @@ func (s *Server) failed(x *exchange, err error) {
 		Action: blocklog.Fail, Stage: blocklog.StageUpstream, Reason: blocklog.ReasonUpstream,
 		Status: http.StatusBadGateway, Detail: "the application could not be reached",
 	}
-	var refused refusal
+	var refused *refusal
 	var timeout net.Error
 	var bad *answer.Malformed
 	switch {

@@ -91,9 +91,9 @@ func (x *exchange) mayOpen(origin string) bool {
 	if list := x.app.http.WebSocket.Origins; list != nil {
 		return slices.Contains(list, origin) || slices.Contains(list, "*")
 	}
-	_, host, _ := strings.Cut(origin, "://")
+	host, secure := strings.CutPrefix(origin, "https://") // anybody on the way can write pages of http
 	app, _ := x.snap.find(canonicalHost(host))
-	return app == x.app
+	return secure && app == x.app
 }
 
 // switched deals with a 101. The application may send one only to a handshake, and
@@ -103,7 +103,7 @@ func (x *exchange) switched(res *http.Response) error {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) // RFC 6455 §1.3
 	both, ok := res.Body.(io.ReadWriteCloser)
 	if x.socket == nil || !ok || res.Header.Get("Sec-Websocket-Accept") != base64.StdEncoding.EncodeToString(sum[:]) {
-		return refusal{blocklog.Decision{
+		return &refusal{blocklog.Decision{
 			Action: blocklog.Fail, Stage: blocklog.StageUpstream, Reason: blocklog.ReasonUpstream, Status: http.StatusBadGateway,
 			Detail: "the application switched protocols though nobody had asked for it, or to something else",
 		}}

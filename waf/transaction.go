@@ -31,6 +31,8 @@ type Request struct {
 	JSON       bool        // the body is JSON, whatever its type says
 	Lines      bool        // so it is, a document on each line
 	XML        bool        // it is XML, whatever its type says
+	Raw        bool        // the body is bytes that no application takes apart: no parameters are looked for in it
+	PlainNames bool        // the names of files have been read in the one way there is, and quotes in them are nothing else
 	// TransferEncoding is what net/http took out of the header.
 	TransferEncoding []string
 }
@@ -59,11 +61,10 @@ func (e *Engine) Begin(r Request) *Transaction {
 	addHeaders(tx.AddRequestHeader, r.Header)
 	addHeaders(tx.AddRequestHeader, http.Header{"Host": {r.Host}, "Transfer-Encoding": r.TransferEncoding})
 	t := &Transaction{engine: e, tx: tx, lines: r.Lines || isLines(r.Header.Get("Content-Type"))}
-	if r.JSON || r.Lines {
-		t.state().Variables().TX().Set("edge_json", []string{"1"})
-	}
-	if r.XML {
-		t.state().Variables().TX().Set("edge_xml", []string{"1"})
+	for name, is := range map[string]bool{"edge_json": r.JSON || r.Lines, "edge_xml": r.XML, "edge_raw": r.Raw, "edge_plain_names": r.PlainNames} {
+		if is {
+			t.state().Variables().TX().Set(name, []string{"1"})
+		}
 	}
 	t.exclude(rules.Request{Method: r.Method, Tenant: r.Tenant, Path: r.Path})
 	return t

@@ -335,6 +335,7 @@ func TestH2Forms(t *testing.T) {
 		{"protocol_with_get", append([]string{":protocol: websocket"}, get("/")...), "", nil, "reset", ""},
 
 		{"te_gzip", get("/", "te: gzip"), "", nil, "400", ""},
+		{"expect_other", get("/", "expect: 200-ok"), "", nil, "417", ""},
 		{"te_twice", get("/", "te: trailers", "te: trailers"), "", nil, "400", ""},
 		{"connection", get("/", "connection: x-real-ip"), "", nil, "400", ""},
 		{"keep_alive", get("/", "keep-alive: 1"), "", nil, "400", ""},

@@ -32,6 +32,19 @@ func (i *Item) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
+// Entries are what an item stands for: itself, or what is in its file. That of a
+// list is for those to say who know the lists.
+func (i Item) Entries() ([]Entry, error) {
+	if i.File == "" {
+		return []Entry{i.Entry}, nil
+	}
+	data, err := ReadFile(i.File)
+	if err != nil {
+		return nil, err
+	}
+	return ParseFile(i.File, data)
+}
+
 // Resolve makes the files that items name relative to dir.
 func Resolve(items []Item, dir string) {
 	for i := range items {

@@ -1,0 +1,529 @@
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"edge/blocklog"
+	edgetls "edge/tls"
+)
+
+// The files in testdata/door are requests as bytes and what becomes of them, in
+// front of the real binary with an application behind it that keeps all it receives.
+//
+//	== NAME [@all|@APP…] [sni=HOST] [from=ADDRESS] [hello="…"] [hangup]
+//	the request
+//	<=
+//	what the application answers, where that is not a plain 200
+//	=> WHAT BECAME OF IT
+//
+// $APP is the host of the app, block.test if none is named; @all is block, detect and off.
+// Lines end with CRLF, unless they end with a backslash. There are the escapes of Go,
+// {text*1000} is text a thousand times, [[gzip text]] and [[deflate text]] are that, compressed,
+// and $LENGTH is the size of what follows the head. "X text" below the expectation makes
+// a case of its own with text in place of $X. What becomes of it:
+//
+//	refused STATUS REASON   by the edge, with one record; the application saw nothing
+//	broken STATUS REASON    as refused, but where the body flows (all but block) the application may have seen some of it
+//	failed STATUS REASON    as refused, but the application saw the request
+//	forwarded [N]           N requests were forwarded and answered, and there is no record
+//	detected REASON         forwarded, with a record
+//	half REASON             forwarded, and the answer broke off
+//	cut                     the connection was closed without an answer
+//
+// and below that, "+ text" and "- text" are in what the application received or are not, "> text"
+// and "< text" are in the answer or are not, and lines that begin with "|" are all the application received.
+func TestDoor(t *testing.T) {
+	d := openDoor(t)
+	files, err := filepath.Glob("../../testdata/door/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			for _, c := range readCalls(t, file) {
+				t.Run(c.name, func(t *testing.T) { d.try(t, c) })
+			}
+		})
+	}
+}
+
+// call is one connection to the door.
+type call struct {
+	name, host, sni, from, hello string
+	hangup                       bool
+	raw, answer                  string
+	want                         string
+	all                          string   // that the application received
+	claims                       []string // "+ text" and so on
+}
+
+var (
+	repeated = regexp.MustCompile(`\{([^{}]*)\*(\d+)\}`)
+	packed   = regexp.MustCompile(`(?s)\[\[(gzip|deflate) (.*?)\]\]`)
+)
+
+// readCalls reads a file of cases.
+func readCalls(t *testing.T, file string) (calls []call) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut("\n"+string(text), "\n== ")
+	for part := range strings.SplitSeq(rest, "\n== ") {
+		head, part, _ := strings.Cut(part, "\n")
+		request, want, ok := strings.Cut("\n"+part, "\n=> ")
+		if !ok {
+			t.Fatalf("%s: %s: no expectation", file, head)
+		}
+		c := call{}
+		request, answer, _ := strings.Cut(request, "\n<=")
+		lines := strings.Split(strings.TrimRight(want, "\n"), "\n")
+		c.want = lines[0]
+		var variants, all, claims []string
+		for _, line := range lines[1:] {
+			switch kind, text, _ := strings.Cut(line, " "); kind {
+			case "X":
+				variants = append(variants, text)
+			case "|":
+				all = append(all, text+"\n")
+			case "+", "-", ">", "<":
+				claims = append(claims, line)
+			}
+		}
+		words := strings.Fields(head)
+		var apps []string
+		for _, w := range words[1:] {
+			switch key, value, _ := strings.Cut(w, "="); {
+			case w == "@all":
+				apps = append(apps, "block", "detect", "off")
+			case w[0] == '@':
+				apps = append(apps, w[1:])
+			case w == "hangup":
+				c.hangup = true
+			case key == "sni":
+				c.sni = value
+			case key == "from":
+				c.from = value
+			case key == "hello":
+				c.hello = unescape(t, strings.ReplaceAll(value, "_", " "))
+			default:
+				t.Fatalf("%s: %s: %s", file, head, w)
+			}
+		}
+		if apps == nil {
+			apps = []string{"block"}
+		}
+		for _, app := range apps {
+			for i, x := range append(variants, "")[:max(1, len(variants))] {
+				c := c
+				c.name, c.host = words[0], app+".test"
+				if len(variants) > 0 {
+					c.name += "/" + strconv.Itoa(i+1)
+				}
+				if len(apps) > 1 {
+					c.name += "/" + app
+				}
+				fill := strings.NewReplacer("$APP", c.host, "$X", strings.ReplaceAll(x, "$APP", c.host))
+				c.raw = wireForm(t, fill.Replace(strings.TrimPrefix(request, "\n")+"\n"))
+				c.answer = wireForm(t, strings.TrimPrefix(answer+"\n", "\n"))
+				c.all = wireForm(t, fill.Replace(strings.Join(all, "")))
+				c.claims = strings.Split(fill.Replace(strings.Join(claims, "\n")), "\n")
+				calls = append(calls, c)
+			}
+		}
+	}
+	return calls
+}
+
+// wireForm makes bytes of lines.
+func wireForm(t *testing.T, lines string) string {
+	for repeated.MatchString(lines) {
+		lines = repeated.ReplaceAllStringFunc(lines, func(s string) string {
+			m := repeated.FindStringSubmatch(s)
+			n, _ := strconv.Atoi(m[2])
+			return strings.Repeat(m[1], n)
+		})
+	}
+	s := unescape(t, strings.ReplaceAll(strings.ReplaceAll(lines, "\n", `\r\n`), `\\r\n`, ""))
+	s = packed.ReplaceAllStringFunc(s, func(s string) string {
+		m := packed.FindStringSubmatch(s)
+		var b bytes.Buffer
+		var w io.WriteCloser = gzip.NewWriter(&b)
+		if m[1] == "deflate" {
+			w = zlib.NewWriter(&b)
+		}
+		_, _ = io.WriteString(w, m[2])
+		_ = w.Close()
+		return b.String()
+	})
+	head, body, _ := strings.Cut(s, "\r\n\r\n")
+	return strings.Replace(s, "$LENGTH", strconv.Itoa(len(body)), strings.Count(head, "$LENGTH"))
+}
+
+func unescape(t *testing.T, s string) string {
+	out, err := strconv.Unquote(`"` + strings.ReplaceAll(s, `"`, `\"`) + `"`)
+	if err != nil {
+		t.Fatalf("%v: %.200q", err, s)
+	}
+	return out
+}
+
+// door is an edge and what is known of both its sides.
+type door struct {
+	*process
+	dir           string
+	tls           *tls.Config
+	app           *witness
+	calls         int
+	block, access tail
+	pages         map[string]string // what was told to those who were refused, by the expectation
+}
+
+func openDoor(t *testing.T) *door {
+	t.Helper()
+	d := &door{dir: t.TempDir(), app: bearWitness(t), pages: map[string]string{}}
+	ca, err := edgetls.OpenLocalCA(filepath.Join(d.dir, "ca"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ca.Issue("edge", "*.test", "*.tenant.test"); err != nil {
+		t.Fatal(err)
+	}
+	configs, err := filepath.Glob("../../testdata/door/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, config := range configs {
+		text, err := os.ReadFile(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = bytes.ReplaceAll(text, []byte("$UPSTREAM"), []byte("http://"+d.app.Addr().String()))
+		if err := os.WriteFile(filepath.Join(d.dir, filepath.Base(config)), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d.process, err = launch("edge", d.dir, nil, "run", "--config", "edge.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.stop(); err != nil {
+			t.Errorf("%v\n%s", err, d.logged())
+		}
+	})
+	d.tls = &tls.Config{RootCAs: ca.Pool()}
+	d.block.path = filepath.Join(d.dir, "state", "log", blocklog.BlockFile)
+	d.access.path = filepath.Join(d.dir, "state", "log", blocklog.AccessFile)
+	return d
+}
+
+// try makes a call and holds what became of it against what should have.
+func (d *door) try(t *testing.T, c call) {
+	d.calls++
+	if c.from == "" { // nobody is counted, or sampled, with the others
+		c.from = fmt.Sprintf("127.1.%d.%d", d.calls/250, d.calls%250+1)
+	}
+	d.app.answer(c.answer)
+	kind, rest, _ := strings.Cut(c.want, " ")
+	n := 1
+	if kind == "forwarded" && rest != "" {
+		n, _ = strconv.Atoi(rest)
+	}
+	answers, text := d.call(t, c, n)
+	var records []blocklog.Event
+	if len(answers) > 0 {
+		records = d.records(t, answers[len(answers)-1].Header.Get("X-Request-Id"))
+	}
+	for end := time.Now().Add(10 * time.Second); kind == "half" && len(records) == 0 && time.Now().Before(end); {
+		records = d.block.next(t)
+	}
+	seen, whole := d.app.take(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("sent %.600q\nanswer %.900q\nthe application saw %.900q\nrecords %+v", c.raw, text, seen, records)
+		}
+	})
+	if kind == "cut" {
+		if len(answers) > 0 || seen != "" {
+			t.Error("it was not cut off")
+		}
+		return
+	}
+	if kind == "half" {
+		if whole != 1 || len(records) != 1 || string(records[0].Edge.Reason) != rest || len(answers) > 0 && answers[0].Header.Get(brokenOff) == "" {
+			t.Errorf("%d requests were forwarded, with %d records, and the answer may look whole", whole, len(records))
+		}
+		return
+	}
+	if len(answers) != n {
+		t.Fatalf("%d answers, want %d", len(answers), n)
+	}
+	last := answers[n-1]
+	switch kind {
+	case "refused", "broken", "failed":
+		d.refused(t, last, text, rest, records)
+		if seen != "" && (kind == "refused" || kind == "broken" && c.host == "block.test") || kind == "broken" && whole > 0 {
+			t.Errorf("the application saw it (%d whole requests)", whole)
+		}
+	case "forwarded":
+		if whole != n || len(records) > 0 {
+			t.Errorf("%d requests were forwarded, with %d records, want %d and none", whole, len(records), n)
+		}
+	case "detected":
+		if whole != 1 || len(records) != 1 || string(records[0].Edge.Reason) != rest || records[0].Edge.Action != blocklog.Detect {
+			t.Errorf("%d requests were forwarded, with %d records", whole, len(records))
+		}
+	default:
+		t.Fatalf("what is %q?", kind)
+	}
+	seen = strings.NewReplacer(last.Header.Get("X-Request-Id"), "$ID", c.from, "$CLIENT").Replace(seen)
+	if c.all != "" && seen != c.all {
+		t.Errorf("the application saw\n%s, want\n%s", seen, c.all)
+	}
+	for _, claim := range c.claims {
+		if claim == "" {
+			continue
+		}
+		in, want := seen, claim[0] == '+' || claim[0] == '>'
+		if claim[0] == '>' || claim[0] == '<' {
+			in = text
+		}
+		if strings.Contains(in, unescape(t, claim[2:])) != want {
+			t.Errorf("not so: %s", claim)
+		}
+	}
+}
+
+// refused expects that an answer is a refusal that repeats nothing of the request, and that
+// there is one record of it.
+func (d *door) refused(t *testing.T, res *http.Response, text, want string, records []blocklog.Event) {
+	t.Helper()
+	records = slices.DeleteFunc(records, func(e blocklog.Event) bool { return e.Edge.Action == blocklog.Detect })
+	if len(records) != 1 {
+		t.Fatalf("%d records, want 1", len(records))
+	}
+	r, id := records[0], res.Header.Get("X-Request-Id")
+	if got := fmt.Sprint(res.StatusCode, " ", r.Edge.Reason); !regexp.MustCompile("^(?:"+want+")$").MatchString(got) || res.StatusCode < 400 {
+		t.Errorf("%s (%s), want %s", got, r.Edge.Detail, want)
+	}
+	if id == "" || r.Event.ID != id || r.HTTP.Response.Status != res.StatusCode {
+		t.Errorf("the record is not of the answer %q", id)
+	}
+	if res.Request.Method == http.MethodHead || strings.Contains(text, "problem+json") {
+		return
+	}
+	page := regexp.MustCompile(`(?m)^(HTTP|Date|Content-Length|Connection|Retry-After|Allow)[:/] ?.*\r\n`).ReplaceAllString(strings.ReplaceAll(text[max(0, strings.LastIndex(text, "HTTP/1.")):], id, ""), "")
+	key := fmt.Sprint(res.StatusCode, r.Edge.Reason)
+	if d.pages[key] == "" {
+		d.pages[key] = page
+	}
+	if page != d.pages[key] {
+		t.Errorf("another page than for others:\n%s", d.pages[key])
+	}
+}
+
+// brokenOff is put into the header of an answer that ended too early.
+const brokenOff = "Broken-Off"
+
+// call sends the bytes, and reads n answers and whatever else comes.
+func (d *door) call(t *testing.T, c call, n int) (answers []*http.Response, text string) {
+	t.Helper()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(c.from)}}
+	raw, err := dialer.Dial("tcp", d.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	_ = raw.SetDeadline(time.Now().Add(20 * time.Second))
+	_, _ = io.WriteString(raw, c.hello)
+	conf := d.tls.Clone()
+	if conf.ServerName = c.sni; c.sni == "" {
+		conf.ServerName = c.host
+	}
+	conn := tls.Client(raw, conf)
+	if err := conn.Handshake(); err != nil {
+		return nil, err.Error()
+	}
+	go func() {
+		_, _ = io.WriteString(conn, c.raw)
+		if c.hangup {
+			_ = conn.CloseWrite()
+		}
+	}()
+	var all bytes.Buffer
+	r := bufio.NewReader(io.TeeReader(conn, &all))
+	method, _, _ := strings.Cut(c.raw, " ")
+	for {
+		res, err := http.ReadResponse(r, &http.Request{Method: method})
+		if err != nil {
+			return answers, all.String()
+		}
+		_, err = io.Copy(io.Discard, res.Body)
+		if res.StatusCode/100 == 1 && res.StatusCode != http.StatusSwitchingProtocols {
+			continue
+		}
+		if err != nil {
+			res.Header.Set(brokenOff, err.Error())
+		}
+		answers = append(answers, res)
+		if res.StatusCode == http.StatusSwitchingProtocols {
+			_, _ = io.Copy(io.Discard, r)
+		}
+		if len(answers) == n || err != nil {
+			_ = conn.CloseWrite() // there is no more, is there?
+		}
+	}
+}
+
+// records waits until the request called id is over, and returns what was refused since the last time.
+func (d *door) records(t *testing.T, id string) []blocklog.Event {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if slices.ContainsFunc(d.access.next(t), func(e blocklog.Event) bool { return e.Event.ID == id }) {
+			return d.block.next(t)
+		}
+	}
+	t.Fatalf("there is no record of %q", id)
+	return nil
+}
+
+// tail is a log as it grows.
+type tail struct {
+	path string
+	at   int64
+}
+
+func (l *tail) next(t *testing.T) (events []blocklog.Event) {
+	t.Helper()
+	f, err := os.Open(l.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.NewSectionReader(f, l.at, 1<<30))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = text[:bytes.LastIndexByte(text, '\n')+1]
+	l.at += int64(len(text))
+	for line := range bytes.Lines(text) {
+		var e blocklog.Event
+		if err := json.Unmarshal(line, &e); err != nil || !json.Valid(line) || len(line) > blocklog.MaxLine {
+			t.Errorf("no record: %q: %v", line, err)
+		}
+		events = append(events, e)
+	}
+	return events
+}
+
+// witness is an application that keeps all it receives.
+type witness struct {
+	net.Listener
+	mu    sync.Mutex
+	seen  bytes.Buffer
+	whole int // requests
+	busy  int // connections in the middle of one
+	next  string
+}
+
+func bearWitness(t *testing.T) *witness {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &witness{Listener: l}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go w.serve(c)
+		}
+	}()
+	return w
+}
+
+// Write implements io.Writer.
+func (w *witness) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.seen.Write(p)
+}
+
+func (w *witness) count(busy, whole int) (answer string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.busy, w.whole = w.busy+busy, w.whole+whole
+	return w.next
+}
+
+func (w *witness) answer(s string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.next = s; strings.TrimSpace(s) == "" {
+		w.next = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+	}
+}
+
+func (w *witness) serve(c net.Conn) {
+	defer c.Close()
+	r := bufio.NewReader(io.TeeReader(c, w))
+	for {
+		if _, err := r.Peek(1); err != nil {
+			return
+		}
+		w.count(1, 0)
+		req, err := http.ReadRequest(r)
+		if err == nil {
+			_, err = io.Copy(io.Discard, req.Body)
+		}
+		if err != nil {
+			w.count(-1, 0)
+			return
+		}
+		answer, hangup := strings.CutSuffix(w.count(-1, 1), "HANGUP")
+		if _, err := io.WriteString(c, answer); err != nil || hangup {
+			return
+		}
+	}
+}
+
+// take returns what has been received since the last time, and how many whole requests it was.
+func (w *witness) take(t *testing.T) (seen string, whole int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		w.mu.Lock()
+		if w.busy == 0 {
+			defer w.mu.Unlock()
+			seen, whole = w.seen.String(), w.whole
+			w.seen.Reset()
+			w.whole = 0
+			return seen, whole
+		}
+		w.mu.Unlock()
+	}
+	t.Fatal("the application is left waiting for the rest of a request")
+	return "", 0
+}
