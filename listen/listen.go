@@ -79,7 +79,7 @@ func New(h Refuser, conf *tls.Config, limits Limits, logger *zap.Logger) *Server
 		ConnState:         letGo,
 
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is a request like any other
-		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10, WriteByteTimeout: writeTimeout, CountError: s.faults.count},
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10, MaxReceiveBufferPerConnection: 1 << 20, MaxReceiveBufferPerStream: 256 << 10, WriteByteTimeout: writeTimeout, CountError: s.faults.count},
 		ErrorLog:                     stdLog(logger),
 		BaseContext:                  func(net.Listener) context.Context { return s.life },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {

@@ -48,6 +48,9 @@ func (s *Server) readBody(x *exchange) (pass blocklog.Decision) {
 	if x.coding != "" {
 		x.r.Body = decoded{form.Decoded(x.coding, x.upload), x.upload}
 		x.r.ContentLength = -1
+		for _, name := range []string{"Content-Digest", "Repr-Digest", "Digest", "Content-Md5"} {
+			x.r.Header.Del(name) // of what it was
+		}
 	}
 	x.r.Header.Del("Content-Encoding") // it says nothing now
 	up := x.uploads()
@@ -177,12 +180,17 @@ func (s *Server) hold(x *exchange, limit int64) (pass blocklog.Decision) {
 	case errors.As(err, &over):
 		return tooLarge(limit)
 	case errors.Is(err, errSpoolFull):
-		x.blame(err)
-		d := deny(blocklog.ReasonSpoolFull, http.StatusServiceUnavailable, "there was no room to hold the body")
-		d.Action, d.RetryAfter = blocklog.Fail, spoolPause
-		return d
+		return x.noRoom(err)
 	}
 	return x.brokenBody(err, n)
+}
+
+// noRoom is the answer where a body could not be held because of all the others.
+func (x *exchange) noRoom(err error) blocklog.Decision {
+	x.blame(err)
+	d := deny(blocklog.ReasonSpoolFull, http.StatusServiceUnavailable, "there was no room to hold the body")
+	d.Action, d.RetryAfter = blocklog.Fail, spoolPause
+	return d
 }
 
 // brokenBody is the refusal for a body that could not be read to its end, after n bytes.

@@ -21,7 +21,7 @@ func (x *exchange) event() blocklog.Event {
 			Request:  blocklog.Request{Method: x.r.Method, Bytes: max(0, x.r.ContentLength)},
 			Response: blocklog.Response{Status: x.status},
 		},
-		URL:       blocklog.URL{Domain: x.host, Path: redact.Text(x.r.URL.Path), Query: redact.Query(x.r.URL.RawQuery)},
+		URL:       blocklog.URL{Domain: x.host, Path: redact.Text(x.target.Path), Query: redact.Query(x.r.URL.RawQuery)},
 		UserAgent: blocklog.Agent{Original: redact.Text(x.r.UserAgent())},
 		Edge:      blocklog.Edge{Tenant: x.tenant, Generation: x.snap.generation, Rules: x.rules, Timings: x.took},
 		Error:     x.fault,

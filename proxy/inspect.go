@@ -24,11 +24,11 @@ func (x *exchange) judge(body io.Reader, size int64) blocklog.Decision {
 			ID: x.id, Client: x.client, ServerName: x.host,
 			Method: x.r.Method, Target: x.target.Raw, Proto: x.r.Proto, Host: x.authority(),
 			Tenant: x.tenant, Path: x.target.Path, Header: x.r.Header, TransferEncoding: x.framing,
-			Raw:        x.kind.Kind == form.Other && x.body != nil && (x.uploads() != nil || !isText(x.body.reader())),
-			PlainNames: x.kind.Kind == form.Multipart && x.checksBody() && !x.oddNames.Load(),
 			JSON:       x.body != nil && (x.kind.Kind == form.JSON || disguisedJSON(x.r.Header.Get("Content-Type"), x.body.reader())),
 			Lines:      x.body != nil && x.kind.Kind == form.NDJSON,
 			XML:        x.body != nil && x.kind.Kind == form.XML,
+			Raw:        x.kind.Kind == form.Other && x.body != nil && (x.uploads() != nil || !isText(x.body.reader())),
+			PlainNames: x.kind.Kind == form.Multipart && x.checksBody() && !x.oddNames.Load(),
 		})
 		if it := x.tx.RequestHeaders(); it != nil {
 			return it, nil
@@ -115,7 +115,7 @@ func (x *exchange) judgeTee() {
 	x.tee = nil
 	switch {
 	case over && upload:
-		seen, _ = presentable(x.kind, seen, x.bodyLimits()) // nothing, where it is malformed
+		seen, _ = presentable(x.kind, seen, x.bodyLimits()) // the engine says what is wrong with it, too
 		x.reach = blocklog.InspectedPartial
 	case over:
 		x.note(blocklog.Decision{

@@ -55,3 +55,22 @@ func TestKindsAreInspected(t *testing.T) {
 		})
 	}
 }
+
+// Where bodies are relaxed the engine sees the beginning of an upload all the same,
+// however malformed it is.
+func TestMalformedUpload(t *testing.T) {
+	app := &sink{}
+	e := start(t, app.ServeHTTP, rules.Block, uploads(t), func(a *config.App, _ *rules.Set) { a.HTTP.Bodies = config.Relaxed })
+	body := "--x\n--x\r\nContent-Disposition: form-data; name=\"q\"\r\n\r\n<script>alert(1)</script>" + strings.Repeat("a", 64<<10) + "\r\n--x--\r\n"
+	req, _ := http.NewRequest("POST", e.url+"/files/1", strings.NewReader(body))
+	req.Host = "hr.test"
+	req.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusBadRequest || app.take() != "" {
+		t.Errorf("status %d", res.StatusCode)
+	}
+}

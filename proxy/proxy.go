@@ -283,6 +283,9 @@ func (s *Server) inspect(x *exchange) (pass blocklog.Decision) {
 	if x.body == nil {
 		return x.inLane(0, func() blocklog.Decision { return x.judge(http.NoBody, 0) })
 	}
+	if x.reach == blocklog.InspectedPartial {
+		defer x.body.forget() // the rest may flow for hours
+	}
 	return x.inLane(x.body.size(), func() blocklog.Decision { return x.judge(x.body.reader(), x.body.size()) })
 }
 

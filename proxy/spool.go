@@ -95,6 +95,17 @@ func (h *held) room() int64 {
 	return leastInMemory
 }
 
+// claim sets n bytes of memory aside for what somebody else reads, until it is closed.
+// It is nil where there is no room.
+func (s *Spool) claim(n int64) *held {
+	h := &held{spool: s}
+	if h.claims(n); s.memory.Load() > allInMemory {
+		h.claims(0)
+		return nil
+	}
+	return h
+}
+
 // claims makes n what is claimed of the spool's memory.
 func (h *held) claims(n int64) {
 	h.spool.memory.Add(n - h.claim)
@@ -162,6 +173,12 @@ func (h *held) close() {
 	_ = h.file.Close() // it has no name, and is of no more use to anybody
 	h.file = nil
 	h.spool.used.Add(-h.rest)
+}
+
+// forget gives back what the body took, and what was in it.
+func (h *held) forget() {
+	h.close()
+	h.head = nil
 }
 
 // count says how often sep occurs in the body.

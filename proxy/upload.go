@@ -34,6 +34,11 @@ func (s *Server) sample(x *exchange, u *rules.Upload) (pass blocklog.Decision) {
 	if x.r.ContentLength > most {
 		return tooLarge(most)
 	}
+	memory := s.spool.claim(limit)
+	if memory == nil {
+		return x.noRoom(errSpoolFull)
+	}
+	x.body = memory // given back whatever happens
 	x.upload.within(bodyTimeout + time.Duration(limit/bodyPace)*time.Second)
 	beginning, err := io.ReadAll(io.LimitReader(x.r.Body, limit))
 	if err != nil {
@@ -42,13 +47,14 @@ func (s *Server) sample(x *exchange, u *rules.Upload) (pass blocklog.Decision) {
 	x.upload.within(0)
 	x.r.Body = decoded{io.MultiReader(bytes.NewReader(beginning), x.r.Body), x.r.Body}
 	if int64(len(beginning)) < limit {
+		memory.close()
 		return s.holdBody(x, limit)
 	}
 	head, f := presentable(x.kind, beginning, x.bodyLimits())
 	if f != nil && x.checksBody() {
 		return faulty(f)
 	}
-	x.body, x.reach = &held{head: head}, blocklog.InspectedPartial
+	memory.head, x.reach = head, blocklog.InspectedPartial
 	x.flow(&capped{ReadCloser: x.r.Body, left: most, most: most})
 	return pass
 }

@@ -29,10 +29,10 @@ type Request struct {
 	Host       string      // the Host header or :authority as sent
 	Header     http.Header // as received
 	JSON       bool        // the body is JSON, whatever its type says
-	Raw        bool        // the body is bytes that no application takes apart: no parameters are looked for in it
-	PlainNames bool        // the names of files have been read in the one way there is, and quotes in them are nothing else
 	Lines      bool        // so it is, a document on each line
 	XML        bool        // it is XML, whatever its type says
+	Raw        bool        // the body is bytes that no application takes apart: no parameters are looked for in it
+	PlainNames bool        // the names of files have been read in the one way there is, and quotes in them are nothing else
 	// TransferEncoding is what net/http took out of the header.
 	TransferEncoding []string
 }
