@@ -51,7 +51,7 @@ import (
 // and below that, "+ text" and "- text" are in what the application received or are not, "> text"
 // and "< text" are in the answer or are not, and lines that begin with "|" are all the application received.
 func TestDoor(t *testing.T) {
-	d := openDoor(t)
+	d := openDoor(t, "edge.yaml", nil)
 	files, err := filepath.Glob("../../testdata/door/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
@@ -198,7 +198,9 @@ type door struct {
 	pages         map[string]string // what was told to those who were refused, by the expectation
 }
 
-func openDoor(t *testing.T) *door {
+// openDoor starts an edge with one of the configurations in testdata/door, in which
+// $UPSTREAM is a witness, and others may be named.
+func openDoor(t *testing.T, config string, upstreams map[string]net.Listener) *door {
 	t.Helper()
 	d := &door{dir: t.TempDir(), app: bearWitness(t), pages: map[string]string{}}
 	ca, err := edgetls.OpenLocalCA(filepath.Join(d.dir, "ca"))
@@ -212,17 +214,22 @@ func openDoor(t *testing.T) *door {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, config := range configs {
-		text, err := os.ReadFile(config)
+	for _, file := range configs {
+		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		text = bytes.ReplaceAll(text, []byte("$UPSTREAM"), []byte("http://"+d.app.Addr().String()))
-		if err := os.WriteFile(filepath.Join(d.dir, filepath.Base(config)), text, 0o600); err != nil {
+		out := os.Expand(string(text), func(name string) string {
+			if l, ok := upstreams[name]; ok {
+				return "http://" + l.Addr().String()
+			}
+			return "http://" + d.app.Addr().String()
+		})
+		if err := os.WriteFile(filepath.Join(d.dir, filepath.Base(file)), []byte(out), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if d.process, err = launch("edge", d.dir, nil, "run", "--config", "edge.yaml"); err != nil {
+	if d.process, err = launch("edge", d.dir, nil, "run", "--config", config); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -322,7 +329,7 @@ func (d *door) refused(t *testing.T, res *http.Response, text, want string, reco
 		t.Fatalf("%d records, want 1", len(records))
 	}
 	r, id := records[0], res.Header.Get("X-Request-Id")
-	if got := fmt.Sprint(res.StatusCode, " ", r.Edge.Reason); !regexp.MustCompile("^(?:"+want+")$").MatchString(got) || res.StatusCode < 400 {
+	if got := fmt.Sprint(res.StatusCode, " ", r.Edge.Reason); !matches(want, got) || res.StatusCode < 400 {
 		t.Errorf("%s (%s), want %s", got, r.Edge.Detail, want)
 	}
 	if id == "" || r.Event.ID != id || r.HTTP.Response.Status != res.StatusCode {
@@ -341,18 +348,30 @@ func (d *door) refused(t *testing.T, res *http.Response, text, want string, reco
 	}
 }
 
-// brokenOff is put into the header of an answer that ended too early.
-const brokenOff = "Broken-Off"
-
-// call sends the bytes, and reads n answers and whatever else comes.
-func (d *door) call(t *testing.T, c call, n int) (answers []*http.Response, text string) {
+// knock connects from an address of this machine.
+func (d *door) knock(t *testing.T, from string) net.Conn {
 	t.Helper()
-	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(c.from)}}
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 	raw, err := dialer.Dial("tcp", d.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer raw.Close()
+	t.Cleanup(func() { raw.Close() })
+	return raw
+}
+
+// brokenOff is put into the header of an answer that ended too early.
+const brokenOff = "Broken-Off"
+
+// matches says that a whole text is as a pattern has it.
+func matches(pattern, text string) bool {
+	return regexp.MustCompile("^(?:" + pattern + ")$").MatchString(text)
+}
+
+// call sends the bytes, and reads n answers and whatever else comes.
+func (d *door) call(t *testing.T, c call, n int) (answers []*http.Response, text string) {
+	t.Helper()
+	raw := d.knock(t, c.from)
 	_ = raw.SetDeadline(time.Now().Add(20 * time.Second))
 	_, _ = io.WriteString(raw, c.hello)
 	conf := d.tls.Clone()
@@ -452,6 +471,7 @@ func bearWitness(t *testing.T) *witness {
 		t.Fatal(err)
 	}
 	w := &witness{Listener: l}
+	w.answer("")
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {

@@ -508,7 +508,7 @@ func (e *h2Edge) metrics(t *testing.T) string {
 }
 
 // resident is the memory of the edge, in bytes.
-func (e *h2Edge) resident(t *testing.T) (bytes int) {
+func (e *process) resident(t *testing.T) (bytes int) {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", e.cmd.Process.Pid))
 	if err != nil {
