@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -100,23 +99,21 @@ func TestPressure(t *testing.T) {
 		})
 		all.Go(func() {
 			t.Run("hanging_neighbour", func(t *testing.T) {
-				var statuses []int
-				for i := range 4 {
+				answers := make(chan *http.Response, 5)
+				for i := range 5 { // two of them have the places, and no answer; the others will not get one
 					c := d.enter(t, fmt.Sprintf("127.2.6.%d", i+1), "narrow.test", get1("narrow.test", "/"))
-					if i < 2 {
-						continue // they have the places
-					}
-					if res, err := http.ReadResponse(bufio.NewReader(c), nil); err == nil {
-						statuses = append(statuses, res.StatusCode)
-						if res.Header.Get("Retry-After") == "" {
-							t.Error("no Retry-After")
+					go func() {
+						if res, err := http.ReadResponse(bufio.NewReader(c), nil); err == nil {
+							answers <- res
 						}
+					}()
+				}
+				for range 3 {
+					if res := <-answers; res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
+						t.Errorf("%v", res)
 					}
-					honest(t)
 				}
-				if !slices.Equal(statuses, []int{503, 503}) {
-					t.Errorf("%v", statuses)
-				}
+				honest(t)
 			})
 		})
 		all.Go(func() {
@@ -125,7 +122,7 @@ func TestPressure(t *testing.T) {
 					d.enter(t, "127.2.7.1", "off.test", "")
 				}
 				for range 3 {
-					expectCut(t, d.knock(t, "127.2.7.1"), "", time.Second)
+					expectCut(t, d.knock(t, "127.2.7.1"), "", 4*time.Second)
 				}
 				honest(t)
 			})
@@ -338,9 +335,9 @@ func (d *door) many(t *testing.T) {
 func (d *door) flood(t *testing.T) {
 	one := "GET / HTTP/1.1\r\nHost: nobody.test\r\nUser-Agent: " + strings.Repeat("u", 1000) + "\r\n\r\n"
 	for i := range 10 {
-		c := d.enter(t, fmt.Sprintf("127.2.12.%d", i+1), "off.test", strings.Repeat(one, 500))
+		c := d.enter(t, fmt.Sprintf("127.2.12.%d", i+1), "off.test", strings.Repeat(one, 250))
 		r := bufio.NewReader(c)
-		for range 500 {
+		for range 250 {
 			res, err := http.ReadResponse(r, nil)
 			if err != nil || res.StatusCode != 421 {
 				t.Fatal(res, err)
