@@ -333,7 +333,7 @@ func (d *door) many(t *testing.T) {
 
 // flood has much more recorded than may be kept.
 func (d *door) flood(t *testing.T) {
-	one := "GET / HTTP/1.1\r\nHost: nobody.test\r\nUser-Agent: " + strings.Repeat("u", 1000) + "\r\n\r\n"
+	one := "GET / HTTP/1.1\r\nHost: " + strings.Repeat("a", 1000) + ".test\r\nUser-Agent: x\r\n\r\n"
 	for i := range 10 {
 		c := d.enter(t, fmt.Sprintf("127.2.12.%d", i+1), "off.test", strings.Repeat(one, 250))
 		r := bufio.NewReader(c)
