@@ -73,7 +73,7 @@ type WebSocket struct {
 	// Enabled lets them pass. Default: off, unless another key is set.
 	Enabled bool
 	// Origins are the origins a handshake may come from, as in
-	// https://hr.example.com. Default: the hosts of the app. "*" is any.
+	// https://hr.example.com. Default: https and a host of the app. "*" is any.
 	Origins []string `yaml:"origins"`
 	// Idle is for how long nothing may be sent either way. Default 10m.
 	Idle strictyaml.Duration `yaml:"idle"`

@@ -209,7 +209,7 @@ func (x *exchange) brokenBody(err error, n int64) (d blocklog.Decision) {
 // leaveBody sees to it that an answer with the header h does not wait for a body
 // that nobody will read: net/http would take some more of it first, to be polite.
 func (x *exchange) leaveBody(h http.Header) {
-	if x.r.ProtoMajor == 1 && x.unread && !x.upload.over() {
+	if x.r.ProtoMajor == 1 && x.unread && !x.upload.ended() {
 		h.Set("Connection", "close")
 		_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(time.Second)) // every server we use supports it
 	}
@@ -273,8 +273,9 @@ func (p *paced) tooSlow() time.Time {
 	return p.begun.Add(bodyGrace + time.Duration(p.got/minRate)*time.Second)
 }
 
-// slow says that the deadline that has passed was about the rate.
-func (p *paced) slow() bool { return !p.deadline.Before(p.tooSlow()) }
+// slow says that the deadline that has passed was about the rate. It may have been set
+// before the last bytes came.
+func (p *paced) slow() bool { return !p.deadline.Add(paceStep).Before(p.tooSlow()) }
 
 // broke returns the error that ended the body before its end, or nil.
 func (p *paced) broke() error {
@@ -289,14 +290,15 @@ func (p *paced) broke() error {
 	return p.err
 }
 
-// over reports whether the body has come to its end, one way or the other.
-func (p *paced) over() bool {
+// ended reports whether the body has come to its end. One that broke off has not: its
+// client may go on sending it, as slowly as before.
+func (p *paced) ended() bool {
 	if p == nil {
 		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.err != nil
+	return errors.Is(p.err, io.EOF) || errors.Is(p.err, http.ErrBodyReadAfterClose)
 }
 
 // tee keeps a copy of a body that flows by, up to a limit. The transport may

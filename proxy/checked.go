@@ -82,7 +82,7 @@ func (c *checked) Read(p []byte) (int, error) {
 // last gives out what is left of a body that has ended, if it is in order.
 func (c *checked) last(n int, err error) (int, error) {
 	if c.err = err; !errors.Is(err, io.EOF) {
-		_ = c.end(err)
+		_ = c.end(err) // what came is wrong or right; it is not all
 		return 0, err
 	}
 	if wrong := c.end(nil); wrong != nil {

@@ -9,6 +9,10 @@ import (
 	"edge/blocklog"
 )
 
+// beginning is the beginning of what a client sent, which is more than a record has room
+// for: looking for secrets in 30 KiB would cost more than serving the request.
+func beginning(s string) string { return blocklog.Clip(s, 2<<10) }
+
 // event is the facts of x, before any decision is written into them.
 func (x *exchange) event() blocklog.Event {
 	redact := x.snap.redact
@@ -21,8 +25,8 @@ func (x *exchange) event() blocklog.Event {
 			Request:  blocklog.Request{Method: x.r.Method, Bytes: max(0, x.r.ContentLength)},
 			Response: blocklog.Response{Status: x.status},
 		},
-		URL:       blocklog.URL{Domain: x.host, Path: redact.Text(x.target.Path), Query: redact.Query(x.r.URL.RawQuery)},
-		UserAgent: blocklog.Agent{Original: redact.Text(x.r.UserAgent())},
+		URL:       blocklog.URL{Domain: x.host, Path: redact.Text(beginning(x.target.Path)), Query: redact.Query(beginning(x.r.URL.RawQuery))},
+		UserAgent: blocklog.Agent{Original: redact.Text(beginning(x.r.UserAgent()))},
 		Edge:      blocklog.Edge{Tenant: x.tenant, Generation: x.snap.generation, Rules: x.rules, Timings: x.took},
 		Error:     x.fault,
 	}

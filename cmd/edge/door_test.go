@@ -3,10 +3,7 @@ package main_test
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
-	"compress/zlib"
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -17,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -51,7 +47,7 @@ import (
 // and below that, "+ text" and "- text" are in what the application received or are not, "> text"
 // and "< text" are in the answer or are not, and lines that begin with "|" are all the application received.
 func TestDoor(t *testing.T) {
-	d := openDoor(t)
+	d := openDoor(t, "edge.yaml", nil)
 	files, err := filepath.Glob("../../testdata/door/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
@@ -65,128 +61,6 @@ func TestDoor(t *testing.T) {
 	}
 }
 
-// call is one connection to the door.
-type call struct {
-	name, host, sni, from, hello string
-	hangup                       bool
-	raw, answer                  string
-	want                         string
-	all                          string   // that the application received
-	claims                       []string // "+ text" and so on
-}
-
-var (
-	repeated = regexp.MustCompile(`\{([^{}]*)\*(\d+)\}`)
-	packed   = regexp.MustCompile(`(?s)\[\[(gzip|deflate) (.*?)\]\]`)
-)
-
-// readCalls reads a file of cases.
-func readCalls(t *testing.T, file string) (calls []call) {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut("\n"+string(text), "\n== ")
-	for part := range strings.SplitSeq(rest, "\n== ") {
-		head, part, _ := strings.Cut(part, "\n")
-		request, want, ok := strings.Cut("\n"+part, "\n=> ")
-		if !ok {
-			t.Fatalf("%s: %s: no expectation", file, head)
-		}
-		c := call{}
-		request, answer, _ := strings.Cut(request, "\n<=")
-		lines := strings.Split(strings.TrimRight(want, "\n"), "\n")
-		c.want = lines[0]
-		var variants, all, claims []string
-		for _, line := range lines[1:] {
-			switch kind, text, _ := strings.Cut(line, " "); kind {
-			case "X":
-				variants = append(variants, text)
-			case "|":
-				all = append(all, text+"\n")
-			case "+", "-", ">", "<":
-				claims = append(claims, line)
-			}
-		}
-		words := strings.Fields(head)
-		var apps []string
-		for _, w := range words[1:] {
-			switch key, value, _ := strings.Cut(w, "="); {
-			case w == "@all":
-				apps = append(apps, "block", "detect", "off")
-			case w[0] == '@':
-				apps = append(apps, w[1:])
-			case w == "hangup":
-				c.hangup = true
-			case key == "sni":
-				c.sni = value
-			case key == "from":
-				c.from = value
-			case key == "hello":
-				c.hello = unescape(t, strings.ReplaceAll(value, "_", " "))
-			default:
-				t.Fatalf("%s: %s: %s", file, head, w)
-			}
-		}
-		if apps == nil {
-			apps = []string{"block"}
-		}
-		for _, app := range apps {
-			for i, x := range append(variants, "")[:max(1, len(variants))] {
-				c := c
-				c.name, c.host = words[0], app+".test"
-				if len(variants) > 0 {
-					c.name += "/" + strconv.Itoa(i+1)
-				}
-				if len(apps) > 1 {
-					c.name += "/" + app
-				}
-				fill := strings.NewReplacer("$APP", c.host, "$X", strings.ReplaceAll(x, "$APP", c.host))
-				c.raw = wireForm(t, fill.Replace(strings.TrimPrefix(request, "\n")+"\n"))
-				c.answer = wireForm(t, strings.TrimPrefix(answer+"\n", "\n"))
-				c.all = wireForm(t, fill.Replace(strings.Join(all, "")))
-				c.claims = strings.Split(fill.Replace(strings.Join(claims, "\n")), "\n")
-				calls = append(calls, c)
-			}
-		}
-	}
-	return calls
-}
-
-// wireForm makes bytes of lines.
-func wireForm(t *testing.T, lines string) string {
-	for repeated.MatchString(lines) {
-		lines = repeated.ReplaceAllStringFunc(lines, func(s string) string {
-			m := repeated.FindStringSubmatch(s)
-			n, _ := strconv.Atoi(m[2])
-			return strings.Repeat(m[1], n)
-		})
-	}
-	s := unescape(t, strings.ReplaceAll(strings.ReplaceAll(lines, "\n", `\r\n`), `\\r\n`, ""))
-	s = packed.ReplaceAllStringFunc(s, func(s string) string {
-		m := packed.FindStringSubmatch(s)
-		var b bytes.Buffer
-		var w io.WriteCloser = gzip.NewWriter(&b)
-		if m[1] == "deflate" {
-			w = zlib.NewWriter(&b)
-		}
-		_, _ = io.WriteString(w, m[2])
-		_ = w.Close()
-		return b.String()
-	})
-	head, body, _ := strings.Cut(s, "\r\n\r\n")
-	return strings.Replace(s, "$LENGTH", strconv.Itoa(len(body)), strings.Count(head, "$LENGTH"))
-}
-
-func unescape(t *testing.T, s string) string {
-	out, err := strconv.Unquote(`"` + strings.ReplaceAll(s, `"`, `\"`) + `"`)
-	if err != nil {
-		t.Fatalf("%v: %.200q", err, s)
-	}
-	return out
-}
-
 // door is an edge and what is known of both its sides.
 type door struct {
 	*process
@@ -198,7 +72,9 @@ type door struct {
 	pages         map[string]string // what was told to those who were refused, by the expectation
 }
 
-func openDoor(t *testing.T) *door {
+// openDoor starts an edge with one of the configurations in testdata/door, in which
+// $UPSTREAM is a witness, and others may be named.
+func openDoor(t *testing.T, config string, upstreams map[string]net.Listener) *door {
 	t.Helper()
 	d := &door{dir: t.TempDir(), app: bearWitness(t), pages: map[string]string{}}
 	ca, err := edgetls.OpenLocalCA(filepath.Join(d.dir, "ca"))
@@ -212,17 +88,22 @@ func openDoor(t *testing.T) *door {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, config := range configs {
-		text, err := os.ReadFile(config)
+	for _, file := range configs {
+		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		text = bytes.ReplaceAll(text, []byte("$UPSTREAM"), []byte("http://"+d.app.Addr().String()))
-		if err := os.WriteFile(filepath.Join(d.dir, filepath.Base(config)), text, 0o600); err != nil {
+		out := os.Expand(string(text), func(name string) string {
+			if l, ok := upstreams[name]; ok {
+				return "http://" + l.Addr().String()
+			}
+			return "http://" + d.app.Addr().String()
+		})
+		if err := os.WriteFile(filepath.Join(d.dir, filepath.Base(file)), []byte(out), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if d.process, err = launch("edge", d.dir, nil, "run", "--config", "edge.yaml"); err != nil {
+	if d.process, err = launch("edge", d.dir, nil, "run", "--config", config); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -322,7 +203,7 @@ func (d *door) refused(t *testing.T, res *http.Response, text, want string, reco
 		t.Fatalf("%d records, want 1", len(records))
 	}
 	r, id := records[0], res.Header.Get("X-Request-Id")
-	if got := fmt.Sprint(res.StatusCode, " ", r.Edge.Reason); !regexp.MustCompile("^(?:"+want+")$").MatchString(got) || res.StatusCode < 400 {
+	if got := fmt.Sprint(res.StatusCode, " ", r.Edge.Reason); !matches(want, got) || res.StatusCode < 400 {
 		t.Errorf("%s (%s), want %s", got, r.Edge.Detail, want)
 	}
 	if id == "" || r.Event.ID != id || r.HTTP.Response.Status != res.StatusCode {
@@ -341,18 +222,30 @@ func (d *door) refused(t *testing.T, res *http.Response, text, want string, reco
 	}
 }
 
-// brokenOff is put into the header of an answer that ended too early.
-const brokenOff = "Broken-Off"
-
-// call sends the bytes, and reads n answers and whatever else comes.
-func (d *door) call(t *testing.T, c call, n int) (answers []*http.Response, text string) {
+// knock connects from an address of this machine.
+func (d *door) knock(t *testing.T, from string) net.Conn {
 	t.Helper()
-	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(c.from)}}
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 	raw, err := dialer.Dial("tcp", d.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer raw.Close()
+	t.Cleanup(func() { raw.Close() })
+	return raw
+}
+
+// brokenOff is put into the header of an answer that ended too early.
+const brokenOff = "Broken-Off"
+
+// matches says that a whole text is as a pattern has it.
+func matches(pattern, text string) bool {
+	return regexp.MustCompile("^(?:" + pattern + ")$").MatchString(text)
+}
+
+// call sends the bytes, and reads n answers and whatever else comes.
+func (d *door) call(t *testing.T, c call, n int) (answers []*http.Response, text string) {
+	t.Helper()
+	raw := d.knock(t, c.from)
 	_ = raw.SetDeadline(time.Now().Add(20 * time.Second))
 	_, _ = io.WriteString(raw, c.hello)
 	conf := d.tls.Clone()
@@ -404,126 +297,4 @@ func (d *door) records(t *testing.T, id string) []blocklog.Event {
 	}
 	t.Fatalf("there is no record of %q", id)
 	return nil
-}
-
-// tail is a log as it grows.
-type tail struct {
-	path string
-	at   int64
-}
-
-func (l *tail) next(t *testing.T) (events []blocklog.Event) {
-	t.Helper()
-	f, err := os.Open(l.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.NewSectionReader(f, l.at, 1<<30))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text = text[:bytes.LastIndexByte(text, '\n')+1]
-	l.at += int64(len(text))
-	for line := range bytes.Lines(text) {
-		var e blocklog.Event
-		if err := json.Unmarshal(line, &e); err != nil || !json.Valid(line) || len(line) > blocklog.MaxLine {
-			t.Errorf("no record: %q: %v", line, err)
-		}
-		events = append(events, e)
-	}
-	return events
-}
-
-// witness is an application that keeps all it receives.
-type witness struct {
-	net.Listener
-	mu    sync.Mutex
-	seen  bytes.Buffer
-	whole int // requests
-	busy  int // connections in the middle of one
-	next  string
-}
-
-func bearWitness(t *testing.T) *witness {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &witness{Listener: l}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go w.serve(c)
-		}
-	}()
-	return w
-}
-
-// Write implements io.Writer.
-func (w *witness) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.seen.Write(p)
-}
-
-func (w *witness) count(busy, whole int) (answer string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.busy, w.whole = w.busy+busy, w.whole+whole
-	return w.next
-}
-
-func (w *witness) answer(s string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.next = s; strings.TrimSpace(s) == "" {
-		w.next = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-	}
-}
-
-func (w *witness) serve(c net.Conn) {
-	defer c.Close()
-	r := bufio.NewReader(io.TeeReader(c, w))
-	for {
-		if _, err := r.Peek(1); err != nil {
-			return
-		}
-		w.count(1, 0)
-		req, err := http.ReadRequest(r)
-		if err == nil {
-			_, err = io.Copy(io.Discard, req.Body)
-		}
-		if err != nil {
-			w.count(-1, 0)
-			return
-		}
-		answer, hangup := strings.CutSuffix(w.count(-1, 1), "HANGUP")
-		if _, err := io.WriteString(c, answer); err != nil || hangup {
-			return
-		}
-	}
-}
-
-// take returns what has been received since the last time, and how many whole requests it was.
-func (w *witness) take(t *testing.T) (seen string, whole int) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		w.mu.Lock()
-		if w.busy == 0 {
-			defer w.mu.Unlock()
-			seen, whole = w.seen.String(), w.whole
-			w.seen.Reset()
-			w.whole = 0
-			return seen, whole
-		}
-		w.mu.Unlock()
-	}
-	t.Fatal("the application is left waiting for the rest of a request")
-	return "", 0
 }

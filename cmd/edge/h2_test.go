@@ -509,9 +509,9 @@ func (e *h2Edge) metrics(t *testing.T) string {
 }
 
 // resident is the memory of the edge, in bytes.
-func (e *h2Edge) resident(t *testing.T) (bytes int) {
+func (p *process) resident(t *testing.T) (bytes int) {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", e.cmd.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		t.Skip(err)
 	}
