@@ -65,7 +65,7 @@ func (c *checked) Read(p []byte) (int, error) {
 // last gives out what is left of a body that has ended, if it is in order.
 func (c *checked) last(n int, err error) (int, error) {
 	if c.err = err; !errors.Is(err, io.EOF) {
-		c.end(err)
+		_ = c.end(err)
 		return 0, err
 	}
 	if wrong := c.end(nil); wrong != nil {
