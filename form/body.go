@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync"
 
 	"edge/blocklog"
 )
@@ -57,11 +58,15 @@ func (l Limits) complete() Limits {
 // is in order.
 func Body(t Type, r io.Reader, limits Limits) error {
 	src := &source{Reader: r}
-	size := bufferSize
+	pool := &readers
 	if t.Kind == Multipart {
-		size = 2 * maxPartHeader // its lines are read in one piece
+		pool = &lineReaders
 	}
-	f := body(t, bufio.NewReaderSize(src, size), limits.complete())
+	buffered := pool.Get().(*bufio.Reader)
+	buffered.Reset(src)
+	f := body(t, buffered, limits.complete())
+	buffered.Reset(nil)
+	pool.Put(buffered)
 	if src.err != nil {
 		return src.err
 	}
@@ -72,6 +77,13 @@ func Body(t Type, r io.Reader, limits Limits) error {
 }
 
 const bufferSize = 4 << 10
+
+// Buffers for bodies, which are most of what a small one would take; those for
+// multipart hold two lines of a part's header.
+var (
+	readers     = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, bufferSize) }}
+	lineReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 2*maxPartHeader) }}
+)
 
 // source remembers what went wrong in reading, so that it is not taken for a
 // fault of the body.

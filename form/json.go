@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -15,8 +16,21 @@ import (
 // two members have the same path: not when case is folded, and not when names
 // with dots are taken for nested ones, as the WAF and many a binder do.
 func jsonBody(r io.Reader, l Limits) *Fault {
-	return newJSON(l).read(r)
+	j, ok := jsonReaders.Get().(*jsonReader)
+	if !ok || j.limits.Name != l.Name {
+		j = newJSON(l)
+	}
+	j.limits, j.values = l, 0
+	f := j.read(r)
+	if len(j.seen) < 1000 { // a large one is better made anew
+		j.short.r, j.limits = nil, Limits{Name: l.Name}
+		jsonReaders.Put(j)
+	}
+	return f
 }
+
+// jsonReaders are for documents that come one in a body.
+var jsonReaders sync.Pool
 
 // jsonLines passes such documents, one a line. Empty lines are nobody's document.
 func jsonLines(r *bufio.Reader, l Limits) *Fault {

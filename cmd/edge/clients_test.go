@@ -224,7 +224,7 @@ func (e *clientsEdge) records() string {
 func (e *clientsEdge) run(t *testing.T, command string, args ...string) string {
 	t.Helper()
 	if _, err := exec.LookPath(command); err != nil {
-		t.Fatalf("%v; make need installs it", err)
+		t.Fatalf("%v; make clients installs it", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -261,7 +261,7 @@ func TestClients(t *testing.T) {
 // browse opens a page in Chromium that does what pages do, and reports.
 func (e *clientsEdge) browse(t *testing.T) {
 	if _, err := exec.LookPath("chromium"); err != nil {
-		t.Fatalf("%v; make need installs it", err)
+		t.Fatalf("%v; make clients installs it", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",

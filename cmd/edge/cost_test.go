@@ -370,7 +370,7 @@ func dawdle(p *process, conf *tls.Config, kind int, stop <-chan struct{}, begun 
 			_, err = io.WriteString(c, "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		}
 		begun()
-		tick := time.NewTicker(100 * time.Millisecond)
+		tick := time.NewTicker(time.Second)
 		for piece := make([]byte, 4<<10); err == nil; {
 			select {
 			case <-stop:
@@ -383,7 +383,7 @@ func dawdle(p *process, conf *tls.Config, kind int, stop <-chan struct{}, begun 
 			case 0:
 				_, err = io.WriteString(c, "x")
 			case 1:
-				_, err = c.Write(piece[:60])
+				_, err = c.Write(piece[:600])
 			default:
 				_, err = c.Read(piece)
 			}
