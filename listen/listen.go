@@ -75,7 +75,7 @@ func New(h Refuser, conf *tls.Config, limits Limits, logger *zap.Logger) *Server
 		Handler:           s.guarded(&front{h}),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHead,
+		MaxHeaderBytes:    2 * maxHead, // of HTTP/2, so that what is a little too much is refused with a record
 		ConnState:         letGo,
 
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is a request like any other

@@ -346,7 +346,8 @@ func TestH2Forms(t *testing.T) {
 		{"too_many_lines", get("/", long...), "", nil, "431", ""},
 		{"many_crumbs", get("/", crumbs...), "", nil, "200", "GET / hr.test 0 [Accept: */*|Cookie: " + strings.Join(crumbs, "|") + `] "" map[]`},
 		{"head_too_large", get("/", "x: "+strings.Repeat("y", 15<<10), "x: "+strings.Repeat("z", 15<<10), "x: "+strings.Repeat("z", 4<<10)), "", nil, "431", ""},
-		{"head_far_too_large", get("/", "x: "+strings.Repeat("y", 30<<10), "x: "+strings.Repeat("z", 30<<10)), "", nil, "cut", ""},
+		{"head_twice_too_large", get("/", "x: "+strings.Repeat("y", 30<<10), "x: "+strings.Repeat("z", 30<<10)), "", nil, "431", ""},
+		{"head_far_too_large", get("/", "x: "+strings.Repeat("y", 60<<10), "x: "+strings.Repeat("z", 60<<10), "x: "+strings.Repeat("z", 60<<10)), "", nil, "cut", ""},
 	}
 	for i := range tests {
 		tests[i].seen = strings.ReplaceAll(strings.ReplaceAll(tests[i].seen, "|Cookie: cookie: ", "|Cookie: "), "|cookie: ", "; ")
