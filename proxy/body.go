@@ -216,21 +216,35 @@ func (x *exchange) leaveBody(h http.Header) {
 }
 
 // paced is a body as it comes. Its client may take its time, but not for ever, and
-// what went wrong with it is remembered.
+// what went wrong with it is remembered. The transport may still be reading it when
+// the request is over, and deadlines are not to be set any more: hence the lock.
 type paced struct {
 	io.ReadCloser
 	control *http.ResponseController
-	until   time.Time // when it must be complete; zero for never
 
+	mu                   sync.Mutex
+	until                time.Time // when it must be complete; zero for never
 	begun, set, deadline time.Time
 	got                  int64
+	err                  error
+	over                 bool // the request is
+}
 
-	mu  sync.Mutex
-	err error
+// stop ends the setting of deadlines. It comes before the handler returns, after
+// which there is nothing to set them on.
+func (p *paced) stop() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.over = true
 }
 
 // within sets how much time there is for what is read from now on, 0 for any.
 func (p *paced) within(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.until, p.set = time.Time{}, time.Time{}
 	if d > 0 {
 		p.until = time.Now().Add(d)
@@ -240,19 +254,35 @@ func (p *paced) within(d time.Duration) {
 func (p *paced) Read(b []byte) (int, error) {
 	p.pace(time.Now())
 	n, err := p.ReadCloser.Read(b)
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.got += int64(n)
 	if err != nil {
-		_ = p.control.SetReadDeadline(time.Time{})
-		p.mu.Lock()
-		defer p.mu.Unlock()
 		p.err = err
+		p.expire(time.Time{})
 	}
 	return n, err
+}
+
+// expire sets the deadline for reading, while there is somebody to read from.
+func (p *paced) expire(t time.Time) {
+	if !p.over {
+		_ = p.control.SetReadDeadline(t) // every server we use supports it
+	}
+}
+
+// received is how many bytes have come.
+func (p *paced) received() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.got
 }
 
 // pace sets the time at which, if nothing came until then, the client would have been
 // too slow or paused for too long. A little too early is early enough to set it anew.
 func (p *paced) pace(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.begun.IsZero() {
 		p.begun = now
 	}
@@ -265,7 +295,7 @@ func (p *paced) pace(now time.Time) {
 			p.deadline = t
 		}
 	}
-	_ = p.control.SetReadDeadline(p.deadline) // every server we use supports it
+	p.expire(p.deadline)
 }
 
 // tooSlow is when the client has sent too little, should no more come.
@@ -275,7 +305,11 @@ func (p *paced) tooSlow() time.Time {
 
 // slow says that the deadline that has passed was about the rate. It may have been set
 // before the last bytes came.
-func (p *paced) slow() bool { return !p.deadline.Add(paceStep).Before(p.tooSlow()) }
+func (p *paced) slow() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.deadline.Add(paceStep).Before(p.tooSlow())
+}
 
 // broke returns the error that ended the body before its end, or nil.
 func (p *paced) broke() error {

@@ -219,3 +219,58 @@ func TestPanicAfterTheAnswer(t *testing.T) {
 type panicking struct{}
 
 func (panicking) RoundTrip(*http.Request) (*http.Response, error) { panic("out of order") }
+
+// An application that answers before it has read leaves a body behind that is still
+// being read when the request is over. In HTTP/2 there is nothing then to set a
+// deadline on.
+func TestEarlyAnswerOverHTTP2(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { c.Close() })
+			go func() {
+				if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+					_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+				}
+			}()
+		}
+	}()
+	url := "http://" + l.Addr().String()
+	for _, mode := range []rules.Mode{rules.Off, rules.Detect, rules.Block} {
+		e := startAt(t, url, mode, relaxed, func(_ *config.App, s *rules.Set) {
+			s.Uploads = []rules.Upload{{Name: "all", Body: rules.UploadBody{Max: 1 << 30, Inspect: 4 << 10}}}
+			s.WAF.ContentTypes = append(s.WAF.ContentTypes, "application/octet-stream")
+		})
+		front := httptest.NewUnstartedServer(e.Server)
+		front.EnableHTTP2 = true
+		front.StartTLS()
+		t.Cleanup(front.Close)
+		client := front.Client()
+		client.Transport.(*http.Transport).TLSClientConfig.ServerName = "hr.test"
+		client.Transport.(*http.Transport).TLSClientConfig.InsecureSkipVerify = true
+		for range 20 {
+			body, more := io.Pipe()
+			req, _ := http.NewRequest("POST", front.URL+"/early", body)
+			req.Host = "hr.test"
+			req.Header = http.Header{"Content-Type": {"application/octet-stream"}, "Accept": {"*/*"}, "User-Agent": {"test"}}
+			go func() { _, _ = more.Write(make([]byte, 64<<10)) }()
+			res, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if text, _ := io.ReadAll(res.Body); res.StatusCode != 200 || string(text) != "hello" {
+				t.Fatalf("%s: %s, %q", mode, res.Status, text)
+			}
+			res.Body.Close()
+			_ = more.Close()
+		}
+	}
+}

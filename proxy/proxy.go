@@ -324,6 +324,7 @@ func (s *Server) finish(x *exchange) {
 		s.recovered(x, p)
 	}
 	x.watch.stop()
+	x.upload.stop()
 	x.endInspection()
 	x.body.close()
 	if x.socket != nil {

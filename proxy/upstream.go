@@ -152,7 +152,7 @@ func (s *Server) failed(x *exchange, err error) {
 		d = refused.Decision
 	case asRefusal(err, &d): // the body, on its way through
 	case x.upload.broke() != nil:
-		d = x.brokenBody(x.upload.broke(), x.upload.got)
+		d = x.brokenBody(x.upload.broke(), x.upload.received())
 		d.Stage = blocklog.StageBody
 	case errors.Is(err, context.Canceled) && x.r.Context().Err() != nil:
 		d.Reason, d.Detail = blocklog.ReasonClientGone, "the client left before the application answered"
