@@ -37,6 +37,7 @@ type Part struct {
 	Filename string // "" also where a browser sends a field without a file
 	File     bool   // a filename is given, be it empty
 	Media    string // in lower case; "" where none is given
+	Encoding string // its Content-Transfer-Encoding, in lower case: 7bit, 8bit, binary or none
 }
 
 func (l Limits) complete() Limits {

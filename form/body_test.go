@@ -86,7 +86,7 @@ func TestBodies(t *testing.T) {
 		"application/pdf":                {"", "%PDF\x00\xff", "{"},
 		"application/xml": {
 			`<a/>`, `<?xml version="1.0"?><a/>`, "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone='yes' ?>\n<a>\n</a>\n", "\uFEFF<a/>", "\uFEFF<?xml version='1.0' encoding='us-ascii'?><a/>",
-			`<a b="1" c='2'>x &amp; &lt; &#65; &#x20AC; ü<![CDATA[ <x> ]]><!-- c --></a>`, `<s:E xmlns:s="urn:x"><s:B a="1" s:a="2"/></s:E>`,
+			`<a b="1" c='2'>x &amp; &lt; &#65; &#x20AC; ü<!-- c --></a>`, "<a> <![CDATA[ <x> ]]> <!-- c --> <b>x</b> y</a>", "<a><!-- c -->x</a>", `<s:E xmlns:s="urn:x"><s:B a="1" s:a="2"/></s:E>`,
 			nested(64, "<a>", "", "</a>"), "<a>" + strings.Repeat("<b/>", 19_999) + "</a>", "<!-- x --><a/><!-- y -->", "<?xml version='1.0'?>\r\n\r\n<a/>\r\n", "<a>" + strings.Repeat("text ", 10_000) + "</a>",
 		},
 	} {
@@ -118,7 +118,7 @@ func TestNoBodies(t *testing.T) {
 		},
 		"text/plain": {"\x00", "a\x00", "\xff", "\xc3", "a\xed\xa0\x80", "{", "{a}", "[x]", " \r\n\t{'a':1}", "\uFEFF{", "\uFEFF [", strings.Repeat(" ", 10_000) + "{", `{"a":1,"a":2}`},
 		"application/xml": {
-			"", " ", "text", "<a>", "<a></b>", "</a>", "<a/><b/>", "<a/>x", "x<a/>", "<a/>&#32;", "<![CDATA[ ]]><a/>", "<a/ >", "< a/>", "<a></ a>", "<a><?xml version='1.0'?></a>", "\uFEFF\uFEFF<a/>", "<a b=1/>", "<a b/>", `<a b="1" b="2"/>`, `<a b="<"/>`, "<a>]]></a>", "<a><!-- -- --></a>", "<a>&x;</a>", "<a>&</a>", "<a>& b</a>",
+			"", " ", "text", "<a>", "<a></b>", "</a>", "<a/><b/>", "<a/>x", "x<a/>", "<a/>&#32;", "<![CDATA[ ]]><a/>", "<a/ >", "< a/>", "<a></ a>", "<a><?xml version='1.0'?></a>", "\uFEFF\uFEFF<a/>", "<a b=1/>", "<a b/>", `<a b="1" b="2"/>`, `<a b="<"/>`, "<a>]]></a>", "<a><!-- -- --></a>", "<a>sel<!-- -->ect</a>", "<a>sel<![CDATA[ect]]></a>", "<a><![CDATA[sel]]>ect</a>", "<a>s<!-- --> <!-- -->t</a>", "<a>&x;</a>", "<a>&</a>", "<a>& b</a>",
 			`<!DOCTYPE a><a/>`, `<!DOCTYPE a SYSTEM "http://x"><a/>`, `<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>`, "<!doctype a><a/>", "<a><!ENTITY x></a>", "<?php x?><a/>", "<a><?x y?></a>", `<?xml-stylesheet href="x"?><a/>`,
 			` <?xml version="1.0"?><a/>`, `<a/><?xml version="1.0"?>`, `<?xml version="1.1"?><a/>`, `<?xml version="1.0" encoding="utf-16"?><a/>`, `<?xml version="1.0" encoding = "utf-7"?><a/>`, `<?xml version="1.0" encoding="iso-8859-1"?><a/>`,
 			`<?xml encoding="utf-8"?><a/>`, `<?xml?><a/>`, `<?xml version="1.0" x="y"?><a/>`, `<?xml version="1.0"encoding="utf-8"?><a/>`, `<?xml version="1.0" version="1.0"?><a/>`,

@@ -158,7 +158,7 @@ func (m *multipartReader) field(p *Part, names map[string]bool, line string) *Fa
 			return badBody("the part is of type %s", quoted(t.Media))
 		}
 	case "content-transfer-encoding":
-		switch strings.ToLower(value) {
+		switch p.Encoding = strings.ToLower(value); p.Encoding {
 		case "7bit", "8bit", "binary":
 		default:
 			return badBody("the Content-Transfer-Encoding is %s", quoted(value))

@@ -20,6 +20,7 @@ const (
 type Target struct {
 	Raw   string // what is inspected and forwarded: as received, with runs of "/" in the path merged, but for that of a URL in it
 	Path  string // the path decoded, which is what rules match
+	Plain string // the path decoded once and not resolved; another than Path only where that was not strict
 	Query string // what follows the "?", as received
 }
 
@@ -52,8 +53,9 @@ func ParseTarget(raw string, strict bool) (Target, *Fault) {
 		raw = merged + raw[len(path):]
 	}
 	decoded, f := onePath(merged)
+	plain := decoded
 	if f != nil && !strict {
-		decoded, f = worstPath(merged), nil
+		decoded, plain, f = worstPath(merged), decodeLoosely(merged), nil
 	}
 	if f == nil && strict {
 		f = oneQuery(query)
@@ -61,7 +63,7 @@ func ParseTarget(raw string, strict bool) (Target, *Fault) {
 	if f != nil {
 		return Target{}, f
 	}
-	return Target{Raw: raw, Path: decoded, Query: query}, nil
+	return Target{Raw: raw, Path: decoded, Plain: plain, Query: query}, nil
 }
 
 // onWire refuses what no target holds.

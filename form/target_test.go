@@ -45,10 +45,10 @@ func TestTarget(t *testing.T) {
 
 func TestTargetIsForwardedAsReceived(t *testing.T) {
 	for raw, want := range map[string]Target{
-		"/a//b?x=1//2": {"/a/b?x=1//2", "/a/b", "x=1//2"},
-		"//evil":       {"/evil", "/evil", ""},
-		"/%61?":        {"/%61?", "/a", ""},
-		"/a?b?c":       {"/a?b?c", "/a", "b?c"},
+		"/a//b?x=1//2": {"/a/b?x=1//2", "/a/b", "/a/b", "x=1//2"},
+		"//evil":       {"/evil", "/evil", "/evil", ""},
+		"/%61?":        {"/%61?", "/a", "/a", ""},
+		"/a?b?c":       {"/a?b?c", "/a", "/a", "b?c"},
 	} {
 		if got, f := ParseTarget(raw, true); f != nil || got != want {
 			t.Errorf("%s = %+v, %v", raw, got, f)

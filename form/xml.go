@@ -44,6 +44,7 @@ type xmlReader struct {
 	depth  int
 	values int
 	root   bool // it has begun
+	text   bool // there is some since the last tag
 }
 
 func (x *xmlReader) end() *Fault {
@@ -56,10 +57,18 @@ func (x *xmlReader) end() *Fault {
 func (x *xmlReader) token(token xml.Token, begin int64) *Fault {
 	switch t := token.(type) {
 	case xml.StartElement:
+		x.text = false
 		return x.element(t)
 	case xml.EndElement:
+		x.text = false
 		x.depth--
 	case xml.CharData:
+		// What a comment or the edge of CDATA takes apart, applications put together.
+		text := strings.Trim(string(t), " \t\r\n") != ""
+		if text && x.text {
+			return badBody("a text of the XML is in pieces %s", position(begin))
+		}
+		x.text = x.text || text
 		// A line end may have been two bytes; a reference and CDATA are more.
 		size := int(x.dec.InputOffset() - begin)
 		if x.depth == 0 && (strings.Trim(string(t), " \t\r\n") != "" || size-len(t) > strings.Count(string(t), "\n")) {

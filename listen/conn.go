@@ -292,18 +292,30 @@ func (c *conn) setLinger(sending bool) {
 	c.linger = sending
 }
 
-// scan reads of a head what a record needs, however broken it is.
+// scan reads of a head what a record needs, however broken it is, and nothing that
+// could be something else: a body that is taken for a head may hold a password.
 func scan(head []byte) (r refused) {
 	line, rest, _ := strings.Cut(string(head[:min(len(head), maxHead)]), "\n")
-	r.method, line, _ = strings.Cut(strings.TrimSpace(line), " ")
-	r.target, r.proto, _ = strings.Cut(line, " ")
+	method, line, _ := strings.Cut(strings.TrimSpace(line), " ")
+	if !token([]byte(method)) || len(method) > maxMethod {
+		return r
+	}
+	target, proto, _ := strings.Cut(line, " ")
+	if strings.HasPrefix(target, "/") {
+		r.method, r.target = method, target
+	}
+	if strings.HasPrefix(proto, "HTTP/") && len(proto) <= len("HTTP/1.1") {
+		r.method, r.proto = method, proto
+	}
 	for line := range strings.SplitSeq(rest, "\n") {
 		name, value, _ := strings.Cut(line, ":")
-		switch strings.ToLower(strings.TrimSpace(name)) {
+		switch value = strings.TrimSpace(value); strings.ToLower(name) {
 		case "host":
-			r.host = strings.TrimSpace(value)
+			if !strings.Contains(value, "@") {
+				r.host = value
+			}
 		case "user-agent":
-			r.agent = strings.TrimSpace(value)
+			r.agent = value
 		}
 	}
 	return r
@@ -317,7 +329,7 @@ func (c *conn) chunk() bool {
 	}
 	size, ext := chunkLine(line)
 	if c.ext += ext; size < 0 || c.ext > maxChunkExt {
-		c.breakOff(refuse(blocklog.ReasonBadFraming, http.StatusBadRequest, "%s is no size of a chunk", quote(line)))
+		c.breakOff(refuse(blocklog.ReasonBadFraming, http.StatusBadRequest, "a chunk does not begin with its size"))
 		return true
 	}
 	end := bytes.IndexByte(line, ';')

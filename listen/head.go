@@ -79,8 +79,8 @@ func (h *head) requestLine(line []byte) *fault {
 	method, rest, ok := bytes.Cut(line, []byte(" "))
 	target, version, ok2 := bytes.Cut(rest, []byte(" "))
 	switch {
-	case !token(method) || len(method) > maxMethod:
-		return refuse(blocklog.ReasonBadMethod, http.StatusBadRequest, "%s is no method", quote(method))
+	case !token(method) || len(method) > maxMethod: // it may be anything, so it is not repeated
+		return refuse(blocklog.ReasonBadMethod, http.StatusBadRequest, "the request does not begin with a method")
 	case !ok || !ok2:
 		return refuse(blocklog.ReasonBadVersion, http.StatusBadRequest, "the request line has no version")
 	case len(target) > maxTarget:
@@ -98,7 +98,7 @@ func (h *head) requestLine(line []byte) *fault {
 		if len(version) == 8 && bytes.HasPrefix(version, []byte("HTTP/")) {
 			return refuse(blocklog.ReasonBadVersion, http.StatusHTTPVersionNotSupported, "the version is %s; this is HTTP/1.1", quote(version))
 		}
-		return refuse(blocklog.ReasonBadVersion, http.StatusBadRequest, "%s is no version", quote(version))
+		return refuse(blocklog.ReasonBadVersion, http.StatusBadRequest, "the request line does not end with a version")
 	}
 	return nil
 }
@@ -112,7 +112,7 @@ func checkTarget(method, target []byte) *fault {
 	case string(method) == http.MethodConnect:
 		return refuse(blocklog.ReasonBadTarget, http.StatusBadRequest, "CONNECT asks for a tunnel, and the edge digs none")
 	case len(target) == 0 || target[0] != '/':
-		return refuse(blocklog.ReasonBadTarget, http.StatusBadRequest, "the request target is not a path, but %s", quote(target))
+		return refuse(blocklog.ReasonBadTarget, http.StatusBadRequest, "the request target is not a path")
 	}
 	path, _, _ := bytes.Cut(target, []byte("?"))
 	for i, c := range target {
@@ -135,8 +135,8 @@ func field(line []byte) (name, value []byte, f *fault) {
 		return nil, nil, refuse(blocklog.ReasonBadHeader, http.StatusBadRequest, "a header line is folded")
 	}
 	name, value, ok := bytes.Cut(line, []byte(":"))
-	if !ok || !token(name) {
-		return nil, nil, refuse(blocklog.ReasonBadHeader, http.StatusBadRequest, "%s is no name of a header", quote(name))
+	if !ok || !token(name) { // it may be a value, so it is not repeated
+		return nil, nil, refuse(blocklog.ReasonBadHeader, http.StatusBadRequest, "a header line does not begin with a name and a colon")
 	}
 	for _, c := range value {
 		if c < ' ' && c != '\t' || c == 0x7f {
@@ -162,14 +162,14 @@ func (s *fields) note(name, value []byte) *fault {
 			return refuse(blocklog.ReasonBadHost, http.StatusBadRequest, "there is more than one Host")
 		}
 		if !httpguts.ValidHostHeader(string(value)) {
-			return refuse(blocklog.ReasonBadHost, http.StatusBadRequest, "%s is no host", quote(value))
+			return refuse(blocklog.ReasonBadHost, http.StatusBadRequest, "the Host is none")
 		}
 	case is(name, "content-length"):
 		if s.length >= 0 {
 			return refuse(blocklog.ReasonBadFraming, http.StatusBadRequest, "there is more than one Content-Length")
 		}
 		if s.length = digits(value); s.length < 0 {
-			return refuse(blocklog.ReasonBadFraming, http.StatusBadRequest, "Content-Length is %s, no number of bytes", quote(value))
+			return refuse(blocklog.ReasonBadFraming, http.StatusBadRequest, "the Content-Length is no number of bytes")
 		}
 	case is(name, "transfer-encoding"):
 		if s.coding != nil {

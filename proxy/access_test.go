@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -142,5 +143,21 @@ func TestTrusted(t *testing.T) {
 	}
 	if (&exchange{app: &app{access: p}}).trusted() || (&exchange{app: &app{}}).trusted() {
 		t.Error("nobody is trusted")
+	}
+}
+
+// Where an app is relaxed about targets, a rule holds for a path however it may be
+// read: as it is written, and as it is resolved.
+func TestAccessInEveryReading(t *testing.T) {
+	e := start(t, ok, rules.Off, relaxed)
+	e.govern(accessRules(t, "{name: office, match: {path: \"/admin/**\"}, allow: [192.0.2.1]}", ""))
+	for target, want := range map[string]int{
+		"/admin/x": 403, "/admin/..;/x": 403, "/admin/%2e%2e/x": 403, "/admin/..%2fx": 403, "/admin/..%5cx": 403, "/admin/%2e%2e%3bz/x": 403,
+		"/x/../admin/y": 403, "/x;/%2e%2e/admin": 403, "/%61dmin/": 403, "/x/../y": 200, "/administration": 200,
+	} {
+		res := exchangeRaw(t, e.url, "GET "+target+" HTTP/1.1\r\nHost: hr.test\r\nConnection: close\r\n\r\n", false)
+		if !strings.HasPrefix(res, fmt.Sprintf("HTTP/1.1 %d ", want)) {
+			t.Errorf("%s: %.40q, want %d", target, res, want)
+		}
 	}
 }

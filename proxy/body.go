@@ -92,10 +92,13 @@ func (x *exchange) bodyLimits() form.Limits {
 }
 
 // noteName takes down where the name of a file holds what applications have cut
-// names at.
+// names at, and where a part says that it is encoded.
 func (x *exchange) noteName(p form.Part) {
 	if strings.ContainsAny(p.Filename, ";=") {
 		x.oddNames.Store(true)
+	}
+	if p.Encoding != "" && p.Encoding != "binary" {
+		x.oddCoding.Store(true)
 	}
 }
 

@@ -62,7 +62,7 @@ func (s *Server) checkForm(x *exchange) (pass blocklog.Decision) {
 	case http2Form(x.r) != "":
 		return deny(blocklog.ReasonBadHeader, http.StatusBadRequest, "%s", http2Form(x.r))
 	case x.host == "":
-		return deny(blocklog.ReasonBadHost, http.StatusBadRequest, "%q is no host", x.r.Host)
+		return deny(blocklog.ReasonBadHost, http.StatusBadRequest, "the host is none")
 	}
 	return faulty(form.Headers(x.r.Header, x.r.ProtoMajor))
 }

@@ -39,6 +39,8 @@ func TestHonestUploads(t *testing.T) {
 		{"escaped-quotes", "/", multipart, named("the %22final%22 one.pdf"), 200},
 		{"semicolon", "/", multipart, named("a.pdf; filename=evil.php"), 403},
 		{"semicolon-beside-an-apostrophe", "/", multipart, strings.TrimSuffix(named("O'Brien.pdf"), "--\r\n") + "\r\n" + named("a;b=c.pdf")[len("--x\r\n"):], 403},
+		{"encoding-of-a-part", "/", multipart, strings.Replace(named("a.pdf"), "\r\n\r\n", "\r\nContent-Transfer-Encoding: binary\r\n\r\n", 1), 200},
+		{"encoding-that-is-one", "/", multipart, strings.Replace(named("a.pdf"), "\r\n\r\n", "\r\nContent-Transfer-Encoding: base64\r\n\r\n", 1), 400},
 		{"program", "/", multipart, named("o'evil.php"), 403},
 		{"bytes-of-an-upload", "/files", bytes, binary, 200},
 		{"many-bytes-of-an-upload", "/files", bytes, strings.Repeat(binary, 20), 200},

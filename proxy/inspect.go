@@ -23,11 +23,12 @@ func (x *exchange) judge(body io.Reader, size int64) blocklog.Decision {
 		x.tx = x.app.waf.Begin(waf.Request{
 			ID: x.id, Client: x.client, ServerName: x.host,
 			Method: x.r.Method, Target: x.target.Raw, Proto: x.r.Proto, Host: x.authority(),
-			Tenant: x.tenant, Path: x.target.Path, Header: x.r.Header, TransferEncoding: x.framing,
+			Tenant: x.tenant, Path: x.target.Path, Plain: x.target.Plain, Header: x.r.Header, TransferEncoding: x.framing,
 			JSON:       x.body != nil && (x.kind.Kind == form.JSON || disguisedJSON(x.r.Header.Get("Content-Type"), x.body.reader())),
 			Lines:      x.body != nil && x.kind.Kind == form.NDJSON,
 			XML:        x.body != nil && x.kind.Kind == form.XML,
 			Raw:        x.kind.Kind == form.Other && x.body != nil && (x.uploads() != nil || !isText(x.body.reader())),
+			PartsRead:  x.kind.Kind == form.Multipart && x.checksBody() && !x.oddCoding.Load(),
 			PlainNames: x.kind.Kind == form.Multipart && x.checksBody() && !x.oddNames.Load(),
 		})
 		if it := x.tx.RequestHeaders(); it != nil {

@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -122,15 +123,16 @@ type exchange struct {
 	upgrade bool        // a WebSocket is asked for
 	socket  func()      // gives back the place of a WebSocket; nil where there is none
 
-	body     *held            // held for inspection, in block mode
-	unread   bool             // the client may have more of a body to send than was held
-	upload   *paced           // the body as it comes
-	oddNames atomic.Bool      // a file in it has a name that not everybody reads as one
-	tee      *tee             // the copy of it, in detect mode
-	tx       *waf.Transaction // nil before inspection and where the WAF is off
-	answer   *tee             // the copy of an answer's body that flows by, in detect mode
-	load     *load
-	leave    func() // the place among the requests under way; nil before it has one, and after
+	body      *held            // held for inspection, in block mode
+	unread    bool             // the client may have more of a body to send than was held
+	upload    *paced           // the body as it comes
+	oddNames  atomic.Bool      // a file in it has a name that not everybody reads as one
+	oddCoding atomic.Bool      // a part of it is encoded, or so it says
+	tee       *tee             // the copy of it, in detect mode
+	tx        *waf.Transaction // nil before inspection and where the WAF is off
+	answer    *tee             // the copy of an answer's body that flows by, in detect mode
+	load      *load
+	leave     func() // the place among the requests under way; nil before it has one, and after
 
 	reach      string // how much of it the WAF can see; "" is all
 	inspection string // how much of it the WAF has seen; "" is none
@@ -237,8 +239,9 @@ func (s *Server) checkHost(x *exchange) (pass blocklog.Decision) {
 func (s *Server) checkLimits(x *exchange) (pass blocklog.Decision) {
 	var limits []rules.RateLimit
 	var draws []ratelimit.Draw
+	readings := x.readings()
 	for _, l := range x.app.limits {
-		if l.Match.Matches(rules.Request{Method: x.r.Method, Tenant: x.tenant, Path: x.target.Path}) {
+		if slices.ContainsFunc(readings, l.Match.Matches) {
 			limits = append(limits, l)
 			draws = append(draws, ratelimit.Draw{Key: x.limitKey(l), Limit: ratelimit.Limit{Rate: l.Limit.PerSecond, Burst: l.Burst}})
 		}

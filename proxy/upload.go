@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"edge/blocklog"
@@ -19,8 +20,10 @@ func (x *exchange) uploads() *rules.Upload {
 	if k := x.kind.Kind; k != form.Multipart && k != form.Other {
 		return nil
 	}
+	readings := x.readings()
 	for i := range x.app.uploads {
-		if u := &x.app.uploads[i]; u.Match.Matches(rules.Request{Method: x.r.Method, Tenant: x.tenant, Path: x.target.Path}) {
+		u := &x.app.uploads[i]
+		if !slices.ContainsFunc(readings, func(r rules.Request) bool { return !u.Match.Matches(r) }) {
 			return u
 		}
 	}

@@ -178,6 +178,14 @@ var (
 	mediaForm   = regexp.MustCompile(`^[a-z0-9][a-z0-9.+-]*/[a-z0-9][a-z0-9.+-]*$`)
 )
 
+// ownKeys are the settings that have keys of their own, which would otherwise say
+// what does not hold.
+var ownKeys = map[string]string{
+	"blocking_paranoia_level": "waf.paranoia", "detection_paranoia_level": "waf.detection_paranoia",
+	"inbound_anomaly_score_threshold": "waf.thresholds.inbound", "outbound_anomaly_score_threshold": "waf.thresholds.outbound",
+	"allowed_methods": "waf.methods", "allowed_request_content_type": "waf.content_types",
+}
+
 func (w *WAF) check(doc *strictyaml.Document, seen map[string]bool) {
 	between := func(path string, v, low, high int) {
 		if v < low || v > high {
@@ -200,7 +208,13 @@ func (w *WAF) check(doc *strictyaml.Document, seen map[string]bool) {
 	all("waf.methods", w.Methods, methodForm, "method; write it in capitals")
 	all("waf.content_types", w.ContentTypes, mediaForm, "media type; write type/subtype in small letters")
 	all("waf.responses.inspect", w.Responses.Inspect, mediaForm, "media type; write type/subtype in small letters")
+	if len(w.Methods) == 0 || len(w.ContentTypes) == 0 {
+		doc.Faultf("waf", "waf: methods and content_types must not be empty")
+	}
 	for name, value := range w.Settings {
+		if key := ownKeys[name]; key != "" {
+			doc.Faultf("waf.settings."+name, "waf.settings: %s is set by %s", name, key)
+		}
 		if !settingForm.MatchString(name) || strings.ContainsAny(value, "'\"\\\r\n") {
 			doc.Faultf("waf.settings."+name, "waf.settings: %s: %q cannot be set; names are those of crs-setup.conf, values have no quotes", name, value)
 		}

@@ -2,6 +2,7 @@ package waf
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,6 +24,7 @@ type Request struct {
 	ServerName string      // the host, canonical, without port
 	Tenant     string      // as it is recorded
 	Path       string      // decoded and cleaned, for exclusions
+	Plain      string      // another reading of it, which exclusions have to match as well; "" for none
 	Method     string      //
 	Target     string      // the request target exactly as sent
 	Proto      string      // HTTP/1.1, HTTP/2.0
@@ -32,6 +34,7 @@ type Request struct {
 	Lines      bool        // so it is, a document on each line
 	XML        bool        // it is XML, whatever its type says
 	Raw        bool        // the body is bytes that no application takes apart: no parameters are looked for in it
+	PartsRead  bool        // no part of it is encoded in any way
 	PlainNames bool        // the names of files have been read in the one way there is, and quotes in them are nothing else
 	// TransferEncoding is what net/http took out of the header.
 	TransferEncoding []string
@@ -61,19 +64,21 @@ func (e *Engine) Begin(r Request) *Transaction {
 	addHeaders(tx.AddRequestHeader, r.Header)
 	addHeaders(tx.AddRequestHeader, http.Header{"Host": {r.Host}, "Transfer-Encoding": r.TransferEncoding})
 	t := &Transaction{engine: e, tx: tx, lines: r.Lines || isLines(r.Header.Get("Content-Type"))}
-	for name, is := range map[string]bool{"edge_json": r.JSON || r.Lines, "edge_xml": r.XML, "edge_raw": r.Raw, "edge_plain_names": r.PlainNames} {
+	for name, is := range map[string]bool{"edge_json": r.JSON || r.Lines, "edge_xml": r.XML, "edge_raw": r.Raw, "edge_plain_names": r.PlainNames, "edge_parts_read": r.PartsRead} {
 		if is {
 			t.state().Variables().TX().Set(name, []string{"1"})
 		}
 	}
-	t.exclude(rules.Request{Method: r.Method, Tenant: r.Tenant, Path: r.Path})
+	t.exclude(rules.Request{Method: r.Method, Tenant: r.Tenant, Path: r.Path}, cmp.Or(r.Plain, r.Path))
 	return t
 }
 
 // exclude tells the rules which exclusions apply to this request.
-func (t *Transaction) exclude(r rules.Request) {
+func (t *Transaction) exclude(r rules.Request, plain string) {
+	other := r
+	other.Path = plain
 	for i, e := range t.engine.policy.Exclusions {
-		if e.Match.Matches(r) {
+		if e.Match.Matches(r) && (plain == r.Path || e.Match.Matches(other)) {
 			t.state().Variables().TX().Set(excludes(i), []string{"1"})
 		}
 	}

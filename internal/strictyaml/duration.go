@@ -10,6 +10,9 @@ import (
 // Duration is a time as people write it: 90s, 15m, 12h, 30d.
 type Duration time.Duration
 
+// longest is more than anybody means.
+const longest = 10 * 365 * 24 * time.Hour
+
 var durationForm = regexp.MustCompile(`^([1-9][0-9]{0,8})(ms|s|m|h|d)$`)
 
 // UnmarshalText reads one number and one unit.
@@ -20,6 +23,9 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	}
 	n, _ := strconv.Atoi(string(m[1])) // digits, few enough
 	unit := map[string]time.Duration{"ms": time.Millisecond, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}
+	if time.Duration(n) > longest/unit[string(m[2])] {
+		return fmt.Errorf("%q is longer than ten years; write what is meant", text)
+	}
 	*d = Duration(time.Duration(n) * unit[string(m[2])])
 	return nil
 }
