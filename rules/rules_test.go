@@ -175,3 +175,21 @@ func FuzzMatch(f *testing.F) {
 		}
 	})
 }
+
+// What has a key of its own is not set in another place, and nobody takes nothing.
+func TestWAFFaults(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rules.yaml")
+	for text, want := range map[string]string{
+		"waf: {settings: {blocking_paranoia_level: 0}}":             "1:18: waf.settings: blocking_paranoia_level is set by waf.paranoia",
+		"waf: {settings: {inbound_anomaly_score_threshold: 99999}}": "1:18: waf.settings: inbound_anomaly_score_threshold is set by waf.thresholds.inbound",
+		"waf: {methods: []}":       "waf: methods and content_types must not be empty",
+		"waf: {content_types: []}": "waf: methods and content_types must not be empty",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load([]string{path}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
