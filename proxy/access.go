@@ -7,34 +7,19 @@ import (
 	"edge/rules"
 )
 
-// readings are the requests that x may be to its application, for rules to match:
-// one, unless the app is relaxed about targets and this one has several.
-func (x *exchange) readings() []rules.Request {
+// asked is x as rules match it: with both readings of its path, where the app is
+// relaxed about targets and it has two.
+func (x *exchange) asked() rules.Request {
 	r := rules.Request{Method: x.r.Method, Tenant: x.tenant, Path: x.target.Path}
-	if x.target.Plain == r.Path || x.target.Plain == "" {
-		return []rules.Request{r}
+	if x.target.Plain != r.Path {
+		r.Plain = x.target.Plain
 	}
-	plain := r
-	plain.Path = x.target.Plain
-	return []rules.Request{r, plain}
+	return r
 }
 
-// checkAccess refuses addresses that may not ask for this, in any reading of it.
-func (s *Server) checkAccess(x *exchange) (first blocklog.Decision) {
-	for _, r := range x.readings() {
-		d := x.judgeAccess(r)
-		if d.Action == blocklog.Deny {
-			return d
-		}
-		if first.Action == blocklog.Pass {
-			first = d
-		}
-	}
-	return first
-}
-
-func (x *exchange) judgeAccess(r rules.Request) (pass blocklog.Decision) {
-	v := x.app.access.Judge(r, x.client.Addr(), x.started)
+// checkAccess refuses addresses that may not ask for this.
+func (s *Server) checkAccess(x *exchange) (pass blocklog.Decision) {
+	v := x.app.access.Judge(x.asked(), x.client.Addr(), x.started)
 	if v.Rule == "" {
 		return pass
 	}

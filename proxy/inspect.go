@@ -22,8 +22,8 @@ func (x *exchange) judge(body io.Reader, size int64) blocklog.Decision {
 	d := x.verdict(blocklog.ReasonWAFRule, func() (*waf.Interruption, error) {
 		x.tx = x.app.waf.Begin(waf.Request{
 			ID: x.id, Client: x.client, ServerName: x.host,
-			Method: x.r.Method, Target: x.target.Raw, Proto: x.r.Proto, Host: x.authority(),
-			Tenant: x.tenant, Path: x.target.Path, Plain: x.target.Plain, Header: x.r.Header, TransferEncoding: x.framing,
+			Target: x.target.Raw, Proto: x.r.Proto, Host: x.authority(),
+			Request: x.asked(), Header: x.r.Header, TransferEncoding: x.framing,
 			JSON:       x.body != nil && (x.kind.Kind == form.JSON || disguisedJSON(x.r.Header.Get("Content-Type"), x.body.reader())),
 			Lines:      x.body != nil && x.kind.Kind == form.NDJSON,
 			XML:        x.body != nil && x.kind.Kind == form.XML,

@@ -20,7 +20,6 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -239,9 +238,9 @@ func (s *Server) checkHost(x *exchange) (pass blocklog.Decision) {
 func (s *Server) checkLimits(x *exchange) (pass blocklog.Decision) {
 	var limits []rules.RateLimit
 	var draws []ratelimit.Draw
-	readings := x.readings()
+	asked := x.asked()
 	for _, l := range x.app.limits {
-		if slices.ContainsFunc(readings, l.Match.Matches) {
+		if l.Match.Matches(asked) {
 			limits = append(limits, l)
 			draws = append(draws, ratelimit.Draw{Key: x.limitKey(l), Limit: ratelimit.Limit{Rate: l.Limit.PerSecond, Burst: l.Burst}})
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"time"
 
 	"edge/blocklog"
@@ -20,10 +19,9 @@ func (x *exchange) uploads() *rules.Upload {
 	if k := x.kind.Kind; k != form.Multipart && k != form.Other {
 		return nil
 	}
-	readings := x.readings()
+	asked := x.asked()
 	for i := range x.app.uploads {
-		u := &x.app.uploads[i]
-		if !slices.ContainsFunc(readings, func(r rules.Request) bool { return !u.Match.Matches(r) }) {
+		if u := &x.app.uploads[i]; u.Match.MatchesAll(asked) {
 			return u
 		}
 	}

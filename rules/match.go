@@ -34,11 +34,24 @@ func (m *Method) UnmarshalText(text []byte) error {
 type Request struct {
 	Method, Tenant string
 	Path           string // decoded and cleaned
+	Plain          string // another reading of the path, where it has two; "" where it has not
 }
 
-// Matches reports whether r is meant.
+// Matches reports whether r is meant, in any reading of its path. It is for rules
+// that restrict.
 func (m Match) Matches(r Request) bool {
-	return (m.Method == "" || string(m.Method) == r.Method) && (m.Tenant == "" || m.Tenant == r.Tenant) && m.Path.Matches(r.Path)
+	return m.about(r) && (m.Path.Matches(r.Path) || r.Plain != "" && m.Path.Matches(r.Plain))
+}
+
+// MatchesAll reports whether r is meant, in every reading of its path. It is for
+// rules that let something through.
+func (m Match) MatchesAll(r Request) bool {
+	return m.about(r) && m.Path.Matches(r.Path) && (r.Plain == "" || m.Path.Matches(r.Plain))
+}
+
+// about is all but the path.
+func (m Match) about(r Request) bool {
+	return (m.Method == "" || string(m.Method) == r.Method) && (m.Tenant == "" || m.Tenant == r.Tenant)
 }
 
 // String is the match in words, for keys and messages.

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"edge/rules"
 )
 
 // doubt is a request that a rule of base.conf has to refuse, because a parser
@@ -50,7 +52,7 @@ func (e *Engine) selfTest() error {
 func (e *Engine) doubt(d doubt) (*Interruption, error) {
 	r := Request{
 		ID: "self-test", Client: netip.AddrPortFrom(netip.IPv4Unspecified(), 0), ServerName: "self.test", Host: "self.test",
-		Method: http.MethodGet, Target: d.target, Proto: "HTTP/1.1", Path: "/",
+		Request: rules.Request{Method: http.MethodGet, Path: "/"}, Target: d.target, Proto: "HTTP/1.1",
 		Header: http.Header{"User-Agent": {"edge"}, "Accept": {"*/*"}},
 	}
 	if d.kind != "" {

@@ -2,7 +2,6 @@ package waf
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,13 +18,11 @@ import (
 
 // Request is what a transaction is told about a request.
 type Request struct {
+	rules.Request // its method, and what exclusions match
+
 	ID         string
 	Client     netip.AddrPort
 	ServerName string      // the host, canonical, without port
-	Tenant     string      // as it is recorded
-	Path       string      // decoded and cleaned, for exclusions
-	Plain      string      // another reading of it, which exclusions have to match as well; "" for none
-	Method     string      //
 	Target     string      // the request target exactly as sent
 	Proto      string      // HTTP/1.1, HTTP/2.0
 	Host       string      // the Host header or :authority as sent
@@ -69,16 +66,14 @@ func (e *Engine) Begin(r Request) *Transaction {
 			t.state().Variables().TX().Set(name, []string{"1"})
 		}
 	}
-	t.exclude(rules.Request{Method: r.Method, Tenant: r.Tenant, Path: r.Path}, cmp.Or(r.Plain, r.Path))
+	t.exclude(r.Request)
 	return t
 }
 
 // exclude tells the rules which exclusions apply to this request.
-func (t *Transaction) exclude(r rules.Request, plain string) {
-	other := r
-	other.Path = plain
+func (t *Transaction) exclude(r rules.Request) {
 	for i, e := range t.engine.policy.Exclusions {
-		if e.Match.Matches(r) && (plain == r.Path || e.Match.Matches(other)) {
+		if e.Match.MatchesAll(r) {
 			t.state().Variables().TX().Set(excludes(i), []string{"1"})
 		}
 	}

@@ -41,7 +41,7 @@ func defaults() rules.WAF {
 func get(target string) Request {
 	return Request{
 		ID: "test", Client: netip.MustParseAddrPort("203.0.113.7:4711"), ServerName: "hr.test", Host: "hr.test",
-		Method: "GET", Target: target, Proto: "HTTP/1.1",
+		Request: rules.Request{Method: "GET"}, Target: target, Proto: "HTTP/1.1",
 		Header: http.Header{"User-Agent": {"Mozilla/5.0"}, "Accept": {"*/*"}},
 	}
 }
