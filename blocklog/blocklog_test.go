@@ -283,7 +283,7 @@ func TestSample(t *testing.T) {
 	now := time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC)
 	record := func(ip string, at time.Duration, decisions ...Decision) {
 		e := Event{Time: now.Add(at), Event: Meta{ID: ip + at.String()}, Client: Client{IP: ip}}
-		if l.Record(&e, decisions); len(decisions) > 0 && e.Edge.Reason != ReasonWAFScore {
+		if l.Record(&e, ip, decisions); len(decisions) > 0 && e.Edge.Reason != ReasonWAFScore {
 			t.Errorf("%s: the decision is not in the event", at)
 		}
 	}

@@ -102,9 +102,10 @@ func (l *lines) put(line []byte) error {
 
 // Record writes what there is to say about a request that is over: each decision
 // with its evidence into the block log, the last of which stays in e, and a line
-// into the access log. That a client left is for the access log alone.
-func (l *Log) Record(e *Event, decisions []Decision) {
-	if len(decisions) > 0 && !l.sample.takes(e.Client.IP, e.Time) {
+// into the access log. That a client left is for the access log alone. client is
+// what counts as one, for [Keep].
+func (l *Log) Record(e *Event, client string, decisions []Decision) {
+	if len(decisions) > 0 && !l.sample.takes(client, e.Time) {
 		e.Apply(decisions[len(decisions)-1])
 		return
 	}

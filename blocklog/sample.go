@@ -1,7 +1,6 @@
 package blocklog
 
 import (
-	"net/netip"
 	"sync"
 	"time"
 
@@ -25,14 +24,10 @@ type sample struct {
 	lately uint64 // in this minute
 }
 
-// takes reports whether one more request of client, an address, is recorded.
+// takes reports whether one more request of client is recorded.
 func (s *sample) takes(client string, now time.Time) bool {
 	if s.most == 0 {
 		return true
-	}
-	if ip, err := netip.ParseAddr(client); err == nil && ip.Is6() { // its /64 is one client
-		p, _ := ip.Prefix(64)
-		client = p.String()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -327,14 +327,10 @@ func (c *conn) chunk() bool {
 	if !ok {
 		return c.err != nil
 	}
-	size, ext := chunkLine(line)
-	if c.ext += ext; size < 0 || c.ext > maxChunkExt {
+	size, written := chunkLine(line)
+	if c.ext += len(line) - len(written); size < 0 || c.ext > maxChunkExt {
 		c.breakOff(refuse(blocklog.ReasonBadFraming, http.StatusBadRequest, "a chunk does not begin with its size"))
 		return true
-	}
-	end := bytes.IndexByte(line, ';')
-	if end < 0 {
-		end = len(line)
 	}
 	if size == 0 {
 		c.next, c.left = stepTrailer, maxTrailer
@@ -342,7 +338,7 @@ func (c *conn) chunk() bool {
 		return true
 	}
 	c.next, c.left = stepData, size
-	c.out = append(append(make([]byte, 0, end+2), line[:end]...), crlf...)
+	c.out = append(bytes.Clone(written), crlf...)
 	c.consume(len(line) + 2)
 	return true
 }

@@ -205,27 +205,25 @@ func (h *head) frame(s fields) *fault {
 	return nil
 }
 
-// chunkLine reads "size[;extension]" (RFC 9112 §7.1). The size is -1 for what is none.
-func chunkLine(line []byte) (size int64, extension int) {
-	end := bytes.IndexByte(line, ';')
-	if end < 0 {
-		end = len(line)
+// chunkLine reads "size[;extension]" (RFC 9112 §7.1), and returns the size as it is
+// written, too. It is -1 for what is none.
+func chunkLine(line []byte) (size int64, written []byte) {
+	written, _, _ = bytes.Cut(line, []byte(";"))
+	if len(written) == 0 || len(written) > 15 {
+		return -1, nil
 	}
-	if end == 0 || end > 15 {
-		return -1, 0
-	}
-	for _, c := range line[:end] {
+	for _, c := range written {
 		if !hex(c) {
-			return -1, 0
+			return -1, nil
 		}
 	}
-	for _, c := range line[end:] {
+	for _, c := range line[len(written):] {
 		if c < ' ' && c != '\t' || c >= 0x7f {
-			return -1, 0
+			return -1, nil
 		}
 	}
-	size, _ = strconv.ParseInt(string(line[:end]), 16, 64) // at most 15 digits
-	return size, len(line) - end
+	size, _ = strconv.ParseInt(string(written), 16, 64) // at most 15 digits
+	return size, written
 }
 
 // digits is a decimal number of at most 18 digits, or -1.

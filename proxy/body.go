@@ -54,6 +54,7 @@ func (s *Server) readBody(x *exchange) (pass blocklog.Decision) {
 	}
 	x.r.Header.Del("Content-Encoding") // it says nothing now
 	up := x.uploads()
+	x.sampled = up != nil
 	switch {
 	case x.app.waf != nil && x.app.mode == rules.Block && up == nil:
 		return s.holdBody(x, int64(x.app.maxBody))
@@ -105,7 +106,7 @@ func (x *exchange) noteName(p form.Part) {
 // checksBody says that the body is held against its type, if it has one: one that has
 // none is here only where the app is relaxed about types.
 func (x *exchange) checksBody() bool {
-	return x.kind.Kind != form.Other && x.kind.Kind != form.None && x.strict(func(h *config.HTTP) config.Strictness { return h.Bodies })
+	return x.kind.Kind != form.Other && x.kind.Kind != form.None && x.app.http.Bodies != config.Relaxed
 }
 
 // holdBody holds the body, of up to limit bytes, and gives it to the application with
@@ -167,12 +168,17 @@ func asRefusal(err error, d *blocklog.Decision) bool {
 	return true
 }
 
+// timeFor is how long a client may take to send up to limit bytes that are held.
+func timeFor(limit int64) time.Duration {
+	return bodyTimeout + time.Duration(limit/bodyPace)*time.Second
+}
+
 // hold reads the whole body, of up to limit bytes, in the time that takes.
 func (s *Server) hold(x *exchange, limit int64) (pass blocklog.Decision) {
 	if x.r.ContentLength > limit {
 		return tooLarge(limit)
 	}
-	x.upload.within(bodyTimeout + time.Duration(limit/bodyPace)*time.Second)
+	x.upload.within(timeFor(limit))
 	body, n, err := s.spool.hold(http.MaxBytesReader(x.w, x.r.Body, limit))
 	if err == nil {
 		x.unread, x.body = false, body

@@ -18,7 +18,6 @@ type checked struct {
 	verdict chan error
 	kept    []byte // the byte kept back, or none
 	rest    []byte // given out next: what did not fit where one byte was asked for
-	some    bool   // something has come
 	err     error
 }
 
@@ -67,7 +66,6 @@ func (c *checked) Read(p []byte) (int, error) {
 				return 0, c.err
 			}
 		}
-		c.some = c.some || n > 0
 		if n += had; err != nil {
 			return c.last(n, err)
 		}
@@ -83,7 +81,7 @@ func (c *checked) Read(p []byte) (int, error) {
 
 // last gives out what is left of a body that has ended, if it is in order.
 func (c *checked) last(n int, err error) (int, error) {
-	if c.err = err; !errors.Is(err, io.EOF) || !c.some { // no body at all is in order, whatever it would have been
+	if c.err = err; !errors.Is(err, io.EOF) || n == 0 { // no body at all is in order, whatever it would have been
 		_ = c.end(err) // what came is wrong or right; it is not all
 		return 0, err
 	}

@@ -28,16 +28,10 @@ func faulty(f *form.Fault) (pass blocklog.Decision) {
 	return deny(f.Reason, f.Status, "%s", f.Detail)
 }
 
-// strict says that a part of requests is held to its form, which it is unless the
-// app says otherwise; what no app answers to has no say.
-func (x *exchange) strict(part func(*config.HTTP) config.Strictness) bool {
-	return x.app == nil || part(&x.app.http) != config.Relaxed
-}
-
 // readTarget finds out what is asked for. What is wrong with the target, if anything,
 // is for checkForm to say.
 func (x *exchange) readTarget() {
-	strict := x.strict(func(h *config.HTTP) config.Strictness { return h.Targets })
+	strict := x.app == nil || x.app.http.Targets != config.Relaxed // what no app answers to has no say
 	t, f := form.ParseTarget(x.r.RequestURI, strict)
 	if f != nil { // it goes nowhere; a record of it still has a path
 		t = form.Target{Raw: x.r.RequestURI, Path: path.Clean("/" + x.r.URL.Path), Query: x.r.URL.RawQuery}
@@ -80,7 +74,7 @@ func (s *Server) checkApp(x *exchange) (pass blocklog.Decision) {
 // checkMethod refuses methods the app does not take, and bodies where none has a
 // meaning (RFC 9110 §9.3.1).
 func checkMethod(x *exchange) (pass blocklog.Decision) {
-	if !x.strict(func(h *config.HTTP) config.Strictness { return h.Methods }) {
+	if x.app.http.Methods == config.Relaxed {
 		return pass
 	}
 	if !slices.Contains(x.app.methods, x.r.Method) {
@@ -99,7 +93,7 @@ func checkCookies(x *exchange) (pass blocklog.Decision) {
 		return pass
 	}
 	joined, f := form.Cookies(lines)
-	if f != nil && x.strict(func(h *config.HTTP) config.Strictness { return h.Cookies }) {
+	if f != nil && x.app.http.Cookies != config.Relaxed {
 		return faulty(f)
 	}
 	if f != nil {
@@ -120,7 +114,7 @@ func checkType(x *exchange) (pass blocklog.Decision) {
 	}
 	x.coding = coding
 	x.kind, f = form.ContentType(x.r.Header.Values("Content-Type"), x.app.http.Charsets)
-	if !x.strict(func(h *config.HTTP) config.Strictness { return h.Types }) {
+	if x.app.http.Types == config.Relaxed {
 		return pass
 	}
 	switch {

@@ -27,7 +27,7 @@ func (x *exchange) judge(body io.Reader, size int64) blocklog.Decision {
 			JSON:       x.body != nil && (x.kind.Kind == form.JSON || disguisedJSON(x.r.Header.Get("Content-Type"), x.body.reader())),
 			Lines:      x.body != nil && x.kind.Kind == form.NDJSON,
 			XML:        x.body != nil && x.kind.Kind == form.XML,
-			Raw:        x.kind.Kind == form.Other && x.body != nil && (x.uploads() != nil || !isText(x.body.reader())),
+			Raw:        x.kind.Kind == form.Other && x.body != nil && (x.sampled || !isText(x.body.reader())),
 			PartsRead:  x.kind.Kind == form.Multipart && x.checksBody() && !x.oddCoding.Load(),
 			PlainNames: x.kind.Kind == form.Multipart && x.checksBody() && !x.oddNames.Load(),
 		})

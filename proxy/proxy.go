@@ -125,6 +125,7 @@ type exchange struct {
 	body      *held            // held for inspection, in block mode
 	unread    bool             // the client may have more of a body to send than was held
 	upload    *paced           // the body as it comes
+	sampled   bool             // it is an upload, of which the beginning is judged
 	oddNames  atomic.Bool      // a file in it has a name that not everybody reads as one
 	oddCoding atomic.Bool      // a part of it is encoded, or so it says
 	tee       *tee             // the copy of it, in detect mode
@@ -333,7 +334,7 @@ func (s *Server) finish(x *exchange) {
 		x.socket()
 	}
 	e := x.event()
-	s.log.Record(&e, x.decisions)
+	s.log.Record(&e, clientKey(x.client.Addr()), x.decisions)
 	s.observe(&e, x.decisions)
 	if p != nil && begun {
 		panic(http.ErrAbortHandler) // so that an answer that broke off also looks like it

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"time"
 
 	"edge/blocklog"
 	"edge/form"
@@ -40,7 +39,7 @@ func (s *Server) sample(x *exchange, u *rules.Upload) (pass blocklog.Decision) {
 		return x.noRoom(errSpoolFull)
 	}
 	x.body = memory // given back whatever happens
-	x.upload.within(bodyTimeout + time.Duration(limit/bodyPace)*time.Second)
+	x.upload.within(timeFor(limit))
 	beginning, err := io.ReadAll(io.LimitReader(x.r.Body, limit))
 	if err != nil {
 		return x.brokenBody(err, int64(len(beginning)))

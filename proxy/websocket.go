@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
 	"edge/blocklog"
 )
 
@@ -60,7 +62,7 @@ func badHandshake(r *http.Request) string {
 		return "has a body"
 	case !one("Upgrade", "websocket"):
 		return "asks for more than a WebSocket"
-	case !hasToken(r.Header, "Connection", "upgrade"):
+	case !httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade"):
 		return "does not name Upgrade in Connection"
 	case !one("Sec-Websocket-Version", "13"):
 		return "is not of version 13"
@@ -71,17 +73,6 @@ func badHandshake(r *http.Request) string {
 		return "has a key that is not 16 bytes"
 	}
 	return ""
-}
-
-func hasToken(h http.Header, name, token string) bool {
-	for _, line := range h.Values(name) {
-		for t := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.TrimSpace(t), token) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // mayOpen says that a page of origin may open WebSockets: one that is listed, or,

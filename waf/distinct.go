@@ -1,6 +1,7 @@
 package waf
 
 import (
+	"maps"
 	"strings"
 	"sync"
 
@@ -54,27 +55,16 @@ func (distinct) Evaluate(_ plugintypes.RuleMetadata, tx plugintypes.TransactionS
 // in one, with commas: so some frameworks hand them to the application, and an
 // attack can be spread over them.
 func join(m collection.Map) {
-	byName, order := map[string][]string{}, []string{}
-	if c, ok := m.(interface {
-		Len() int
-		TotalValues() int
-	}); ok && c.Len() == c.TotalValues() {
-		return
-	}
-	for _, d := range m.FindAll() {
-		name := strings.ToLower(d.Key())
-		if byName[name] == nil {
-			order = append(order, d.Key())
+	for _, fields := range repeated(m) {
+		var values []string
+		for _, f := range fields {
+			values = append(values, f.value)
 		}
-		byName[name] = append(byName[name], d.Value())
-	}
-	for _, key := range order {
-		values := byName[strings.ToLower(key)]
 		n := len(values) - 1
-		if n < 1 || n > 1 && values[n] == strings.Join(values[:n], ",") { // done in an earlier phase
+		if n > 1 && values[n] == strings.Join(values[:n], ",") { // done in an earlier phase
 			continue
 		}
-		m.Add(own(key), strings.Join(values, ","))
+		m.Add(own(fields[0].name), strings.Join(values, ","))
 	}
 }
 
@@ -82,25 +72,29 @@ func join(m collection.Map) {
 // memory. The engine remembers what it made of a value by where its key is, and
 // by a position that changes from rule to rule.
 func separate(m collection.Map) {
+	for name, fields := range repeated(m) {
+		m.Remove(name)
+		for _, f := range fields {
+			m.Add(own(f.name), f.value)
+		}
+	}
+}
+
+// repeated are the fields of each name, in small letters, that has several.
+func repeated(m collection.Map) map[string][]field {
 	if c, ok := m.(interface {
 		Len() int
 		TotalValues() int
 	}); ok && c.Len() == c.TotalValues() {
-		return
+		return nil
 	}
 	byName := map[string][]field{}
 	for _, d := range m.FindAll() {
 		name := strings.ToLower(d.Key())
 		byName[name] = append(byName[name], field{d.Key(), d.Value()})
 	}
-	for name, fields := range byName {
-		if len(fields) > 1 {
-			m.Remove(name)
-			for _, f := range fields {
-				m.Add(own(f.name), f.value)
-			}
-		}
-	}
+	maps.DeleteFunc(byName, func(_ string, fields []field) bool { return len(fields) < 2 })
+	return byName
 }
 
 // own copies a key to a place of its own, even an empty one.
